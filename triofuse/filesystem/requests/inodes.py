@@ -1,0 +1,179 @@
+"""Requests about an inode: its attributes, permissions and extended attributes."""
+
+from __future__ import annotations
+
+import attrs
+
+from triofuse.filesystem.requests.request import Request
+
+__all__ = [
+    "Access",
+    "Forget",
+    "Getattr",
+    "Getxattr",
+    "Listxattr",
+    "Readlink",
+    "Removexattr",
+    "Setattr",
+    "Setxattr",
+    "StatfsRequest",
+    "Statx",
+    "Syncfs",
+]
+
+
+@attrs.define
+class Forget(Request):
+    """The kernel drops a node from its cache (``struct fuse_forget_in``).
+
+    Attributes:
+      nlookup: How much to take off the lookup count of ``nodeid``.  At 0 the
+        kernel knows the node no more.
+    """
+
+    nlookup: int
+
+
+@attrs.define
+class Getattr(Request):
+    """Return the attributes of an inode (``struct fuse_getattr_in``, stat(2)).
+
+    Attributes:
+      getattr_flags: `GetattrFlags`.
+      fh: The handle of an open regular file, or None.
+    """
+
+    getattr_flags: int
+    fh: int | None
+
+
+@attrs.define
+class Statx(Request):
+    """Return the attributes of an inode with its birth (``struct fuse_statx_in``).
+
+    Attributes:
+      getattr_flags: `GetattrFlags`.
+      fh: The handle of an open regular file, or None.
+      sx_flags: Of statx(2); 0 in all kernels so far.
+      sx_mask: `StatxMask`: what is wanted; answer with what there is.
+    """
+
+    getattr_flags: int
+    fh: int | None
+    sx_flags: int
+    sx_mask: int
+
+
+@attrs.define
+class Setattr(Request):
+    """Change attributes of an inode (``struct fuse_setattr_in``).
+
+    chmod, chown, truncate and utimens all come this way.  What is None is to
+    stay; when nothing is given, just answer with the attributes.
+
+    Attributes:
+      valid: `SetattrValid`: what is given, and ``ATIME_NOW``, ``MTIME_NOW``,
+        ``KILL_SUIDGID``.
+      fh: The handle of an open file, or None.
+      size: The new size, bytes.
+      lock_owner: Whose locks count for a change of size.
+      atime_ns: The new time of access, nanoseconds since the epoch (with
+        ``ATIME_NOW`` the kernel's idea of now).
+      mtime_ns: The new time of modification, likewise.
+      ctime_ns: The new time of change; only sent by a writeback cache.
+      mode: The new permissions, with the file type.
+      new_uid: The new owner.
+      new_gid: The new group.
+    """
+
+    valid: int
+    fh: int | None = None
+    size: int | None = None
+    lock_owner: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    mode: int | None = None
+    new_uid: int | None = None
+    new_gid: int | None = None
+
+
+@attrs.define
+class Readlink(Request):
+    """Return the target of a symbolic link (FUSE_READLINK)."""
+
+
+@attrs.define
+class Access(Request):
+    """Check whether the caller may (``struct fuse_access_in``, access(2)).
+
+    Attributes:
+      mask: ``os.R_OK``, ``os.W_OK`` and ``os.X_OK``; 0 is ``os.F_OK``.
+    """
+
+    mask: int
+
+
+@attrs.define
+class StatfsRequest(Request):
+    """Return the state of the filesystem that holds ``nodeid`` (FUSE_STATFS)."""
+
+
+@attrs.define
+class Syncfs(Request):
+    """Write everything to stable storage (``struct fuse_syncfs_in``, syncfs(2))."""
+
+
+@attrs.define
+class Setxattr(Request):
+    """Set an extended attribute (``struct fuse_setxattr_in``, setxattr(2)).
+
+    Attributes:
+      size: Of the value, bytes.
+      flags: `SetxattrFlags`.
+      setxattr_flags: `SetxattrInFlags`.
+      name: The full name: ``user.comment``.
+      value: The value, the handler's until it returns; copy what is to stay.
+    """
+
+    size: int
+    flags: int
+    setxattr_flags: int
+    name: str
+    value: memoryview = attrs.field(repr=False)
+
+
+@attrs.define
+class Getxattr(Request):
+    """Return an extended attribute (``struct fuse_getxattr_in``, getxattr(2)).
+
+    Attributes:
+      size: Of the caller's buffer, bytes; 0 asks for the size.  The runtime
+        looks after both.
+      name: The full name.
+    """
+
+    size: int
+    name: str
+
+
+@attrs.define
+class Listxattr(Request):
+    """Return the names of the extended attributes (listxattr(2)).
+
+    Attributes:
+      size: Of the caller's buffer, as in `Getxattr`.
+    """
+
+    size: int
+
+
+@attrs.define
+class Removexattr(Request):
+    """Remove an extended attribute (FUSE_REMOVEXATTR, removexattr(2)).
+
+    Attributes:
+      name: The full name.
+    """
+
+    name: str

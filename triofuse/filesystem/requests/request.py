@@ -1,0 +1,31 @@
+"""What every request carries."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["Request"]
+
+
+@attrs.define
+class Request:
+    """A request of the kernel, in the order of its fields on the wire.
+
+    Source: ``struct fuse_in_header`` in linux/fuse.h.
+
+    Attributes:
+      unique: The kernel's number for this request; unique while it is pending.
+      nodeid: The inode it is about; 1 is the root.  For requests about a name,
+        the directory that holds it.
+      uid: Of the calling thread (its filesystem uid); 0 where the kernel acts on
+        its own: RELEASE, writeback.  0xffffffff on an idmapped connection where
+        it has no meaning.
+      gid: Likewise.
+      pid: Of the calling thread, in the reader's PID namespace; 0 likewise.
+    """
+
+    unique: int
+    nodeid: int
+    uid: int
+    gid: int
+    pid: int
