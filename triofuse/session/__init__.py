@@ -1,0 +1,1 @@
+"""The nursery that serves one mount: reader, handlers, replies."""

@@ -1,0 +1,1 @@
+"""The kernel's side of a channel, for tests without a kernel."""

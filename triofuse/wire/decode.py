@@ -1,0 +1,248 @@
+"""Decoders: the bytes of a request become its object.
+
+A decoder takes a whole message and returns one request, or raises ProtocolError:
+the message is as long as it says, and nothing in it is left over.  Decoders are
+made from a class and a layout whose fields stand in the same order, so that one
+``unpack`` of header and struct gives the arguments of the class.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from triofuse.wire.errors import ProtocolError
+from triofuse.wire.layouts import (
+    EXT_HEADER,
+    IN_HEADER,
+    NOTHING,
+    SECCTX,
+    SECCTX_HEADER,
+    SUPP_GROUPS,
+    Layout,
+)
+from triofuse.wire.opcodes import Opcode
+
+__all__ = [
+    "Decoder",
+    "Message",
+    "arrayed",
+    "creating",
+    "fixed",
+    "malformed",
+    "named",
+    "operation_name",
+    "peek",
+    "with_payload",
+]
+
+#: A whole request.  Small ones are bytes; large ones a view of a pooled buffer.
+Message = bytes | memoryview
+
+R = TypeVar("R")
+Decoder = Callable[[Message], R]
+
+#: fuse_in_header as requests know it: unique, nodeid, uid, gid, pid.
+_CALLER = "8x2Q3I4x"
+_EXTLEN_OFFSET = IN_HEADER.size - 4
+
+#: How os.listdir and os.open translate names, so that any bytes survive.
+ENCODING = sys.getfilesystemencoding()
+ENCODING_ERRORS = sys.getfilesystemencodeerrors()
+
+#: What the second word of an extension means: up to 31 a count of contexts.
+_MAX_NR_SECCTX = 31
+_EXT_GROUPS = 32
+
+_PEEK = struct.Struct("=2IQ")
+
+
+def operation_name(opcode: int) -> str:
+    """Return the name of an opcode, or say that it has none."""
+    try:
+        return Opcode(opcode).name
+    except ValueError:
+        return f"opcode {opcode}"
+
+
+def malformed(message: Message, field: str, reason: str) -> ProtocolError:
+    """Return the error that says what is wrong with a message."""
+    opcode = int.from_bytes(message[4:8], sys.byteorder)
+    return ProtocolError(operation_name(opcode), field, len(message), reason)
+
+
+def peek(message: Message) -> tuple[int, int]:
+    """Return opcode and unique of a message that is as long as it says.
+
+    Raises:
+      ProtocolError: It is not.
+    """
+    try:
+        length, opcode, unique = _PEEK.unpack_from(message)
+    except struct.error:
+        raise malformed(message, "header", f"wants {IN_HEADER.size} bytes") from None
+    if length != len(message) or length < IN_HEADER.size:
+        raise malformed(message, "len", f"says {length}")
+    return opcode, unique
+
+
+def fixed(request: Callable[..., R], layout: Layout = NOTHING) -> Decoder[R]:
+    """Decode header and struct, and nothing behind them."""
+    unpack = struct.Struct("=" + _CALLER + layout.codes).unpack
+    size = IN_HEADER.size + layout.size
+
+    def decode(message: Message) -> R:
+        try:
+            return request(*unpack(message))
+        except struct.error:
+            raise malformed(
+                message, layout.cname or "body", f"ends at {size}"
+            ) from None
+
+    return decode
+
+
+def named(
+    request: Callable[..., R], layout: Layout = NOTHING, names: int = 1
+) -> Decoder[R]:
+    """Decode header, struct and names that end with a NUL."""
+    unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
+    offset = IN_HEADER.size + layout.size
+
+    def decode(message: Message) -> R:
+        if len(message) < offset:
+            raise malformed(message, layout.cname or "body", f"ends at {offset}")
+        texts = _split(message, offset, len(message), names)
+        return request(*unpack_from(message), *texts)
+
+    return decode
+
+
+def creating(
+    request: Callable[..., R], layout: Layout = NOTHING, *, target: bool = False
+) -> Decoder[R]:
+    """Decode header, struct, a name, a link's target, and extensions."""
+    unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
+    offset = IN_HEADER.size + layout.size
+    absent = layout.absent
+
+    def decode(message: Message) -> R:
+        end = len(message)
+        extensions: tuple[tuple[tuple[str, bytes], ...], tuple[int, ...]] = ((), ())
+        if message[_EXTLEN_OFFSET] or message[_EXTLEN_OFFSET + 1]:
+            words = message[_EXTLEN_OFFSET : _EXTLEN_OFFSET + 2]
+            end -= 8 * int.from_bytes(words, sys.byteorder)
+            if end >= offset:
+                extensions = _extensions(message, end)
+        if end < offset:
+            raise malformed(message, layout.cname or "body", f"ends at {offset}")
+        texts = _split(message, offset, end, 1 + target, paths=True)
+        if "/" in texts[0] and texts[0] != "/":  # the "name" of a TMPFILE
+            raise malformed(message, "name", "has a slash")
+        return request(*unpack_from(message), *absent, *texts, *extensions)
+
+    return decode
+
+
+def with_payload(
+    request: Callable[..., R], layout: Layout, size_field: str, *, name: bool = False
+) -> Decoder[R]:
+    """Decode header, struct, perhaps a name, and as many bytes as a field says.
+
+    The payload is a view of the message: nothing is copied.
+    """
+    unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
+    offset = IN_HEADER.size + layout.size
+    size_index = 5 + layout.fields.index(size_field)
+    absent = layout.absent
+
+    def decode(message: Message) -> R:
+        try:
+            fields = unpack_from(message)
+        except struct.error:
+            raise malformed(message, layout.cname, f"ends at {offset}") from None
+        data = len(message) - fields[size_index]
+        if data < offset or (data > offset and not name):
+            raise malformed(message, size_field, f"says {fields[size_index]}")
+        texts = _split(message, offset, data, 1) if name else ()
+        return request(*fields, *absent, *texts, memoryview(message)[data:])
+
+    return decode
+
+
+def arrayed(request: Callable[..., R], layout: Layout, item: Layout) -> Decoder[R]:
+    """Decode header, struct and as many items as its field ``count`` says."""
+    unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
+    offset = IN_HEADER.size + layout.size
+
+    def decode(message: Message) -> R:
+        try:
+            *caller, count = unpack_from(message)
+        except struct.error:
+            raise malformed(message, layout.cname, f"ends at {offset}") from None
+        if len(message) - offset != count * item.size:
+            raise malformed(message, "count", f"says {count}")
+        return request(*caller, tuple(item.iter_unpack(message[offset:])))
+
+    return decode
+
+
+def _split(
+    message: Message, start: int, end: int, count: int, *, paths: bool = False
+) -> list[str]:
+    """Return ``count`` strings that each end with a NUL."""
+    text = bytes(message[start:end])
+    parts = text.split(b"\0")
+    if len(parts) != count + 1 or parts.pop() or not all(parts):
+        raise malformed(message, "name", f"is not {count} of them, each with a NUL")
+    if b"/" in text and not paths:
+        raise malformed(message, "name", "has a slash")
+    return [str(part, ENCODING, ENCODING_ERRORS) for part in parts]
+
+
+def _extensions(
+    message: Message, start: int
+) -> tuple[tuple[tuple[str, bytes], ...], tuple[int, ...]]:
+    """Return security contexts and groups; skip blocks that are not known.
+
+    Source: ``get_create_ext()`` in fs/fuse/dir.c.  Blocks start unaligned and are
+    padded to 8 bytes.
+    """
+    contexts: tuple[tuple[str, bytes], ...] = ()
+    groups: tuple[int, ...] = ()
+    while start < len(message):
+        block = bytes(message[start:])
+        try:
+            size, kind = EXT_HEADER.unpack_from(block)
+            if not EXT_HEADER.size <= size <= len(block):
+                raise malformed(message, "extension", f"says {size} bytes")
+            if kind <= _MAX_NR_SECCTX:
+                contexts = _security_contexts(message, block[:size])
+            elif kind == _EXT_GROUPS:
+                groups = _groups(block[EXT_HEADER.size : size])
+        except struct.error:
+            raise malformed(message, "extension", "is cut short") from None
+        start += size + -size % 8
+    return contexts, groups
+
+
+def _security_contexts(message: Message, block: bytes) -> tuple[tuple[str, bytes], ...]:
+    _, count = SECCTX_HEADER.unpack_from(block)
+    contexts = []
+    start = SECCTX_HEADER.size
+    for _ in range(count):
+        (size,) = SECCTX.unpack_from(block, start)
+        name, nul, rest = block[start + SECCTX.size :].partition(b"\0")
+        if not nul or len(rest) < size:
+            raise malformed(message, "security context", f"says {size} bytes")
+        contexts.append((str(name, ENCODING, ENCODING_ERRORS), rest[:size]))
+        length = SECCTX.size + len(name) + 1 + size
+        start += length + -length % 8
+    return tuple(contexts)
+
+
+def _groups(block: bytes) -> tuple[int, ...]:
+    (count,) = SUPP_GROUPS.unpack_from(block)
+    return struct.unpack_from(f"={count}I", block, SUPP_GROUPS.size)

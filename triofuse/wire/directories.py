@@ -1,0 +1,160 @@
+"""Directory listings: any iterable of entries, a page at a time."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Generator, Iterable, Iterator
+
+import attrs
+
+from triofuse.filesystem import requests as r
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.replies import Buffer, DirEntry, Entry
+from triofuse.wire import layouts
+from triofuse.wire.encode import encode_name, entry_fields
+
+__all__ = ["Listing", "encode_direntplus", "encode_dirents"]
+
+#: The inode number of ".." where nobody knows better, as in libfuse.
+_UNKNOWN_INO = 0xFFFFFFFF
+_NO_ENTRY = (0,) * len(layouts.ENTRY_OUT.fields)
+
+
+@attrs.define(eq=False)
+class Listing:
+    """The entries of an open directory that the kernel has not got yet.
+
+    Entries without an ``offset`` get their place in the listing as their cookie.
+
+    Attributes:
+      position: The cookie of the last entry that went out.
+      numbered: Whether the filesystem gives offsets itself, so that the next page
+        is to be asked of it.
+      sent: The entries of the last page that count as lookups.
+    """
+
+    _entries: Iterator[DirEntry]
+    position: int = 0
+    numbered: bool = False
+    sent: list[Entry] = attrs.Factory(list)
+    _returned: list[DirEntry] = attrs.Factory(list)  # a stack: next() takes the last
+
+    @classmethod
+    def of(
+        cls,
+        entries: Iterable[DirEntry],
+        nodeid: int,
+        offset: int,
+        *,
+        numbered: bool = False,
+    ) -> Listing:
+        """Begin a listing; the caller skips to ``offset`` where it is not numbered."""
+        listing = cls(iter(entries))
+        first = next(listing._entries, None)
+        if first is not None:
+            numbered = first.offset is not None
+            listing._returned.append(first)
+        if numbered:
+            listing.numbered = True
+            listing.position = offset
+        elif first is None or first.name != ".":
+            listing._returned += _dots(nodeid)
+        return listing
+
+    def skip_to(self, offset: int) -> list[Entry]:
+        """Move on to the cookie ``offset``, return the lookups left behind."""
+        skipped = []
+        while self.position < offset and (entry := self._next()) is not None:
+            self.position += 1
+            if _counts(entry):
+                skipped.append(entry.entry)
+        return [entry for entry in skipped if entry is not None]
+
+    def page(self, size: int, *, plus: bool) -> bytes:
+        """Return as many records as fit into ``size`` bytes.
+
+        Raises:
+          FuseError: EINVAL: not even one fits, as in getdents(2).
+          ValueError: A name is none.
+        """
+        self.sent = []
+        records: list[bytes] = []
+        room = size
+        while (entry := self._next()) is not None:
+            offset = self.position + 1 if entry.offset is None else entry.offset
+            record = _direntplus(entry, offset) if plus else _dirent(entry, offset)
+            room -= len(record)
+            if room < 0:
+                self._returned.append(entry)
+                if not records:
+                    raise FuseError(errno.EINVAL)
+                break
+            records.append(record)
+            self.position = offset
+            if plus and entry.entry is not None and _counts(entry):
+                self.sent.append(entry.entry)
+        return b"".join(records)
+
+    def close(self) -> list[Entry]:
+        """End the listing, return the lookups that nobody will take.
+
+        A generator is closed, for what it has not made cannot be lost; what
+        another iterable still holds was handed over with it.
+        """
+        if isinstance(self._entries, Generator):
+            self._entries.close()
+        left = [*self._returned, *self._entries]
+        self._returned.clear()
+        return [entry.entry for entry in left if entry.entry and _counts(entry)]
+
+    def _next(self) -> DirEntry | None:
+        if self._returned:
+            return self._returned.pop()
+        return next(self._entries, None)
+
+
+def _counts(entry: DirEntry) -> bool:
+    """Whether the kernel will count an entry as a lookup, as fuse_direntplus_link()."""
+    found = entry.entry
+    return found is not None and found.nodeid != 0 and entry.name not in (".", "..")
+
+
+def _dots(nodeid: int) -> list[DirEntry]:
+    return [
+        DirEntry("..", _UNKNOWN_INO, stat.S_IFDIR),
+        DirEntry(".", nodeid, stat.S_IFDIR),
+    ]
+
+
+def _dirent(entry: DirEntry, offset: int) -> bytes:
+    """Return a ``struct fuse_dirent`` with its name, padded to 8 bytes."""
+    name = encode_name(entry.name)
+    size = len(name)
+    fixed = layouts.DIRENT.pack(entry.ino, offset, size, entry.mode >> 12)
+    return fixed + name + bytes(-size % 8)
+
+
+def _direntplus(entry: DirEntry, offset: int) -> bytes:
+    """Return a ``struct fuse_direntplus`` with its name, padded to 8 bytes."""
+    fields = _NO_ENTRY if entry.entry is None else entry_fields(entry.entry)
+    return layouts.ENTRY_OUT.pack(*fields) + _dirent(entry, offset)
+
+
+def encode_dirents(listing: Iterable[DirEntry], request: r.Readdir) -> Buffer:
+    """Encode a page of ``struct fuse_dirent``."""
+    return _listing(listing, request).page(request.size, plus=False)
+
+
+def encode_direntplus(listing: Iterable[DirEntry], request: r.Readdirplus) -> Buffer:
+    """Encode a page of ``struct fuse_direntplus``."""
+    return _listing(listing, request).page(request.size, plus=True)
+
+
+def _listing(entries: Iterable[DirEntry], request: r.Read) -> Listing:
+    """Return the listing that the session keeps, or one for this page only."""
+    if isinstance(entries, Listing):
+        return entries
+    listing = Listing.of(entries, request.nodeid, request.offset)
+    listing.skip_to(request.offset)
+    return listing

@@ -1,0 +1,313 @@
+"""Encoders: what a filesystem answers becomes the bytes of a reply.
+
+An encoder takes the value and the request that it answers, and returns the body
+behind fuse_out_header: one buffer, the filesystem's own where that is possible.
+A value that cannot be sent raises ValueError, TypeError or struct.error: a bug of
+the filesystem, not of the kernel.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+
+from triofuse.filesystem import requests as r
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.flags import StatxAttributes, StatxMask
+from triofuse.filesystem.replies import (
+    Buffer,
+    Entry,
+    FileAttr,
+    FileLock,
+    IoctlReply,
+    Opened,
+    Statfs,
+)
+from triofuse.wire import layouts
+from triofuse.wire.decode import ENCODING, ENCODING_ERRORS
+
+__all__ = [
+    "attr_fields",
+    "encode_attr",
+    "encode_block",
+    "encode_copied",
+    "encode_copied_32",
+    "encode_created",
+    "encode_data",
+    "encode_entry",
+    "encode_error",
+    "encode_header",
+    "encode_ioctl",
+    "encode_lock",
+    "encode_name",
+    "encode_nothing",
+    "encode_offset",
+    "encode_opened",
+    "encode_revents",
+    "encode_statfs",
+    "encode_statx",
+    "encode_target",
+    "encode_written",
+    "encode_xattr",
+    "encode_xattr_names",
+    "entry_fields",
+    "shortened",
+]
+
+#: Lifetimes beyond this many seconds are for ever; the kernel's jiffies agree.
+_FOR_EVER = 1 << 32
+
+#: fuse_readlink_folio(): the target must fit a page with its NUL.
+_READLINK_MAX = 4095
+
+_pack_header = layouts.OUT_HEADER.pack
+_HEADER_SIZE = layouts.OUT_HEADER.size
+_NS = 1_000_000_000
+
+
+def encode_header(unique: int, size: int) -> bytes:
+    """Return the header of a reply with a body of ``size`` bytes."""
+    return _pack_header(_HEADER_SIZE + size, 0, unique)
+
+
+def encode_error(unique: int, error: int) -> bytes:
+    """Return a reply that says ``-error``, a positive errno, and nothing else."""
+    return _pack_header(_HEADER_SIZE, -error, unique)
+
+
+def encode_name(name: str) -> bytes:
+    """Return a name's bytes.
+
+    Raises:
+      ValueError: It has a slash or a NUL, or it is empty.
+    """
+    encoded = name.encode(ENCODING, ENCODING_ERRORS)
+    if not encoded or b"/" in encoded or b"\0" in encoded:
+        message = f"{name!r} cannot be a name in a directory"
+        raise ValueError(message)
+    return encoded
+
+
+def _duration(seconds: float) -> tuple[int, int]:
+    """Split seconds into whole ones and nanoseconds."""
+    if seconds >= _FOR_EVER:
+        return _FOR_EVER, 0
+    whole = int(seconds)
+    return whole, int((seconds - whole) * _NS)
+
+
+def attr_fields(attr: FileAttr) -> tuple[int, ...]:
+    """Return the fields of ``struct fuse_attr``."""
+    atime, atimensec = divmod(attr.atime_ns, _NS)
+    mtime, mtimensec = divmod(attr.mtime_ns, _NS)
+    ctime, ctimensec = divmod(attr.ctime_ns, _NS)
+    return (
+        attr.ino,
+        attr.size,
+        attr.blocks,
+        atime,
+        mtime,
+        ctime,
+        atimensec,
+        mtimensec,
+        ctimensec,
+        attr.mode,
+        attr.nlink,
+        attr.uid,
+        attr.gid,
+        attr.rdev,
+        attr.blksize,
+        attr.flags,
+    )
+
+
+def entry_fields(entry: Entry) -> tuple[int, ...]:
+    """Return the fields of ``struct fuse_entry_out``."""
+    entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
+    attr_valid, attr_valid_nsec = _duration(entry.attr.attr_valid)
+    return (
+        entry.nodeid,
+        entry.generation,
+        entry_valid,
+        attr_valid,
+        entry_valid_nsec,
+        attr_valid_nsec,
+        *attr_fields(entry.attr),
+    )
+
+
+def encode_nothing(value: None, request: r.Request) -> Buffer:
+    """Encode success."""
+    return b""
+
+
+def encode_entry(entry: Entry, request: r.Request) -> Buffer:
+    """Encode ``struct fuse_entry_out``."""
+    return layouts.ENTRY_OUT.pack(*entry_fields(entry))
+
+
+def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
+    """Encode ``struct fuse_attr_out``."""
+    valid, valid_nsec = _duration(attr.attr_valid)
+    return layouts.ATTR_OUT.pack(valid, valid_nsec, *attr_fields(attr))
+
+
+def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
+    """Encode ``struct fuse_statx_out``; a birth that is not known is left out."""
+    valid, valid_nsec = _duration(attr.attr_valid)
+    mask = StatxMask.BASIC_STATS
+    if attr.btime_ns is not None:
+        mask |= StatxMask.BTIME
+    return layouts.STATX_OUT.pack(
+        valid,
+        valid_nsec,
+        0,
+        mask,
+        attr.blksize,
+        attr.attributes,
+        attr.nlink,
+        attr.uid,
+        attr.gid,
+        attr.mode,
+        attr.ino,
+        attr.size,
+        attr.blocks,
+        _ALL_ATTRIBUTES,
+        *divmod(attr.atime_ns, _NS),
+        *divmod(attr.btime_ns or 0, _NS),
+        *divmod(attr.ctime_ns, _NS),
+        *divmod(attr.mtime_ns, _NS),
+        os.major(attr.rdev),
+        os.minor(attr.rdev),
+        0,
+        0,
+    )
+
+
+_ALL_ATTRIBUTES = int(~StatxAttributes(0))
+
+
+def encode_opened(opened: Opened, request: r.Request) -> Buffer:
+    """Encode ``struct fuse_open_out``."""
+    return layouts.OPEN_OUT.pack(opened.fh, opened.flags, opened.backing_id)
+
+
+def encode_created(created: tuple[Entry, Opened], request: r.Request) -> Buffer:
+    """Encode ``struct fuse_entry_out`` and ``struct fuse_open_out``."""
+    entry, opened = created
+    return bytes(encode_entry(entry, request)) + encode_opened(opened, request)
+
+
+def encode_data(data: Buffer, request: r.Read) -> Buffer:
+    """Pass the bytes of a READ on."""
+    if type(data) is not bytes:
+        data = memoryview(data).cast("B")
+    if len(data) > request.size:
+        message = f"{len(data)} bytes read where {request.size} were asked for"
+        raise ValueError(message)
+    return data
+
+
+def encode_target(target: str, request: r.Request) -> Buffer:
+    """Encode the target of a symbolic link."""
+    encoded = target.encode(ENCODING, ENCODING_ERRORS)
+    if len(encoded) > _READLINK_MAX or b"\0" in encoded:
+        message = f"{target!r:.80} cannot be the target of a symbolic link"
+        raise ValueError(message)
+    return encoded
+
+
+def encode_written(size: int, request: r.Write) -> Buffer:
+    """Encode ``struct fuse_write_out``."""
+    if not 0 <= size <= request.size:
+        message = f"{size} bytes written where there were {request.size}"
+        raise ValueError(message)
+    return layouts.WRITE_OUT.pack(size)
+
+
+def encode_copied_32(size: int, request: r.CopyFileRange) -> Buffer:
+    """Encode ``struct fuse_write_out`` for COPY_FILE_RANGE."""
+    return layouts.WRITE_OUT.pack(size)
+
+
+def encode_copied(size: int, request: r.CopyFileRange) -> Buffer:
+    """Encode ``struct fuse_copy_file_range_out``."""
+    return layouts.COPY_FILE_RANGE_OUT.pack(size)
+
+
+def encode_statfs(statfs: Statfs, request: r.Request) -> Buffer:
+    """Encode ``struct fuse_statfs_out``."""
+    return layouts.STATFS_OUT.pack(
+        statfs.blocks,
+        statfs.bfree,
+        statfs.bavail,
+        statfs.files,
+        statfs.ffree,
+        statfs.bsize,
+        statfs.namelen,
+        statfs.frsize,
+    )
+
+
+def _sized(value: Buffer, size: int) -> Buffer:
+    """Return a value that fits ``size``, or its size where that is 0."""
+    if type(value) is not bytes:
+        value = memoryview(value).cast("B")
+    if size == 0:
+        return layouts.GETXATTR_OUT.pack(len(value))
+    if len(value) > size:
+        raise FuseError(errno.ERANGE)
+    return value
+
+
+def encode_xattr(value: Buffer, request: r.Getxattr) -> Buffer:
+    """Encode an extended attribute, or ``struct fuse_getxattr_out``."""
+    return _sized(value, request.size)
+
+
+def encode_xattr_names(names: Iterable[str], request: r.Listxattr) -> Buffer:
+    """Encode the names of extended attributes, each with its NUL."""
+    encoded = b"".join(name.encode(ENCODING, ENCODING_ERRORS) + b"\0" for name in names)
+    return _sized(encoded, request.size)
+
+
+def encode_lock(lock: FileLock, request: r.Getlk) -> Buffer:
+    """Encode ``struct fuse_lk_out``."""
+    return layouts.LK_OUT.pack(lock.start, lock.end, lock.type, lock.pid)
+
+
+def encode_ioctl(reply: IoctlReply, request: r.Ioctl) -> Buffer:
+    """Encode ``struct fuse_ioctl_out`` and the data behind it."""
+    data = memoryview(reply.data).cast("B")
+    if len(data) > request.out_size:
+        message = f"{len(data)} bytes of ioctl data, room for {request.out_size}"
+        raise ValueError(message)
+    return layouts.IOCTL_OUT.pack(reply.result, 0, 0, 0) + data
+
+
+def encode_revents(revents: int, request: r.Poll) -> Buffer:
+    """Encode ``struct fuse_poll_out``."""
+    return layouts.POLL_OUT.pack(revents)
+
+
+def encode_offset(offset: int, request: r.Lseek) -> Buffer:
+    """Encode ``struct fuse_lseek_out``."""
+    return layouts.LSEEK_OUT.pack(offset)
+
+
+def encode_block(block: int, request: r.Bmap) -> Buffer:
+    """Encode ``struct fuse_bmap_out``."""
+    return layouts.BMAP_OUT.pack(block)
+
+
+def shortened(
+    encode: Callable[..., Buffer], old: int, new: int
+) -> Callable[..., Buffer]:
+    """Return the encoder of an older minor: ``new`` bytes are cut to ``old``."""
+
+    def encode_older(value: object, request: r.Request) -> Buffer:
+        body = bytes(encode(value, request))
+        return body[:old] + body[new:]
+
+    return encode_older

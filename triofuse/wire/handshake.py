@@ -1,0 +1,187 @@
+"""INIT: what kernel and runtime agree on before anything else.
+
+The law: the kernel offers, the filesystem chooses, the smaller minor counts, and
+what was agreed is a field of `Agreement`; no other module compares minors.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+import attrs
+
+from triofuse.filesystem.config import DEFAULT_FLAGS, IMPLIED_FLAGS, KernelConfig
+from triofuse.filesystem.flags import InitFlags
+from triofuse.filesystem.requests import Request
+from triofuse.wire.decode import Message, fixed, malformed, peek
+from triofuse.wire.errors import HandshakeError
+from triofuse.wire.layouts import IN_HEADER, INIT_IN, INIT_OUT
+from triofuse.wire.opcodes import (
+    FUSE_KERNEL_MINOR_VERSION,
+    FUSE_KERNEL_VERSION,
+    FUSE_MIN_READ_BUFFER,
+    HEADER_ROOM,
+    Opcode,
+)
+
+__all__ = ["Agreement", "Init", "agree", "decode_init", "encode_init", "propose"]
+
+#: Pages in a request where the kernel does not offer MAX_PAGES.
+_DEFAULT_MAX_PAGES = 32
+
+#: A SETXATTR may be this large whatever max_write is: value, names, structs.
+_XATTR_ROOM = (64 << 10) + FUSE_MIN_READ_BUFFER
+
+#: INIT replies of older minors were shorter.
+_INIT_OUT_SIZES = [(5, 8), (23, 24)]
+
+_LOW_WORD = (1 << 32) - 1
+
+
+@attrs.define
+class Init(Request):
+    """The first request on a mount (``struct fuse_init_in``).
+
+    Attributes:
+      major: 7.
+      minor: The kernel's minor version.
+      max_readahead: The most that the kernel reads ahead, bytes.
+      flags: Everything that the kernel offers, ``flags2`` included.
+    """
+
+    major: int
+    minor: int
+    max_readahead: int
+    flags: InitFlags
+
+
+@attrs.frozen
+class Agreement:
+    """What a session works with once INIT has been answered.
+
+    Attributes:
+      minor: The protocol in use is 7.minor.
+      flags: What was both offered and wanted.
+      max_write: Bytes in the largest WRITE.
+      max_pages: Pages in the largest request.
+      receive_size: Bytes that each read of the device must offer.
+      request_timeout: Seconds after which the kernel gives the connection up, 0
+        for never.
+    """
+
+    minor: int
+    flags: InitFlags
+    max_write: int
+    max_pages: int
+    receive_size: int
+    request_timeout: int
+
+
+def _init(
+    unique: int,
+    nodeid: int,
+    uid: int,
+    gid: int,
+    pid: int,
+    major: int,
+    minor: int,
+    max_readahead: int,
+    flags: int,
+    flags2: int,
+) -> Init:
+    if flags & InitFlags.INIT_EXT:
+        flags |= flags2 << 32
+    offer = InitFlags(flags)
+    return Init(unique, nodeid, uid, gid, pid, major, minor, max_readahead, offer)
+
+
+_decode_known = fixed(_init, INIT_IN)
+
+
+def decode_init(message: Message) -> Init:
+    """Decode INIT, whose body was shorter in old kernels and may be longer in new.
+
+    Raises:
+      ProtocolError: The message is no INIT, or too short to say a version.
+    """
+    opcode, _ = peek(message)
+    if opcode != Opcode.INIT:
+        raise malformed(message, "opcode", "comes before INIT")
+    size = IN_HEADER.size + INIT_IN.size
+    if len(message) < IN_HEADER.size + struct.calcsize("=2I"):
+        raise malformed(message, "fuse_init_in", "has no version")
+    return _decode_known(bytes(message[:size]).ljust(size, b"\0"))
+
+
+def propose(init: Init, implemented: frozenset[str]) -> KernelConfig:
+    """Return the configuration that follows from the filesystem's methods.
+
+    Args:
+      init: The kernel's offer.
+      implemented: The methods that the filesystem has of its own.
+
+    Raises:
+      HandshakeError: The kernel speaks a protocol before 7.
+    """
+    if init.major < FUSE_KERNEL_VERSION:
+        message = f"the kernel speaks FUSE {init.major}.{init.minor}, 7.0 is the oldest"
+        raise HandshakeError(message)
+    config = KernelConfig(
+        minor=min(init.minor, FUSE_KERNEL_MINOR_VERSION),
+        offered=init.flags,
+        wanted=DEFAULT_FLAGS,
+        max_readahead=init.max_readahead,
+        implemented=implemented,
+    )
+    for method in implemented & IMPLIED_FLAGS.keys():
+        config.wanted |= IMPLIED_FLAGS[method]
+    return config
+
+
+def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
+    """Return what the session will work with.
+
+    Args:
+      config: As the filesystem left it.
+      max_pages_limit: The sysctl fs.fuse.max_pages_limit.
+    """
+    flags = config.granted
+    wanted_pages = -(-config.max_write // mmap.PAGESIZE)
+    most = max_pages_limit if flags & InitFlags.MAX_PAGES else _DEFAULT_MAX_PAGES
+    max_pages = min(wanted_pages, most)
+    max_write = min(config.max_write, max_pages * mmap.PAGESIZE)
+    return Agreement(
+        minor=config.minor,
+        flags=flags,
+        max_write=max_write,
+        max_pages=max_pages,
+        receive_size=max(max_write + HEADER_ROOM, _XATTR_ROOM),
+        request_timeout=(
+            config.request_timeout if flags & InitFlags.REQUEST_TIMEOUT else 0
+        ),
+    )
+
+
+def encode_init(config: KernelConfig, agreement: Agreement) -> bytes:
+    """Encode ``struct fuse_init_out``."""
+    flags = agreement.flags
+    body = INIT_OUT.pack(
+        FUSE_KERNEL_VERSION,
+        agreement.minor,
+        config.max_readahead,
+        flags & _LOW_WORD,
+        config.max_background,
+        config.congestion_threshold,
+        agreement.max_write,
+        config.time_gran,
+        agreement.max_pages,
+        0,
+        flags >> 32,
+        config.max_stack_depth if flags & InitFlags.PASSTHROUGH else 0,
+        agreement.request_timeout,
+    )
+    for before, size in _INIT_OUT_SIZES:
+        if agreement.minor < before:
+            return body[:size]
+    return body
