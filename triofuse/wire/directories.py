@@ -31,12 +31,15 @@ class Listing:
       position: The cookie of the last entry that went out.
       numbered: Whether the filesystem gives offsets itself, so that the next page
         is to be asked of it.
+      snapshot: Whether all entries were taken at once, so that a directory may
+        change while it is read.
       sent: The entries of the last page that count as lookups.
     """
 
     _entries: Iterator[DirEntry]
     position: int = 0
     numbered: bool = False
+    snapshot: bool = False
     sent: list[Entry] = attrs.Factory(list)
     _returned: list[DirEntry] = attrs.Factory(list)  # a stack: next() takes the last
 
@@ -48,9 +51,10 @@ class Listing:
         offset: int,
         *,
         numbered: bool = False,
+        snapshot: bool = False,
     ) -> Listing:
         """Begin a listing; the caller skips to ``offset`` where it is not numbered."""
-        listing = cls(iter(entries))
+        listing = cls(iter(entries), snapshot=snapshot)
         first = next(listing._entries, None)
         if first is not None:
             numbered = first.offset is not None
@@ -58,7 +62,10 @@ class Listing:
         if numbered:
             listing.numbered = True
             listing.position = offset
-        elif first is None or first.name != ".":
+            return listing
+        if snapshot:
+            listing._entries = iter(tuple(listing._entries))
+        if first is None or first.name != ".":
             listing._returned += _dots(nodeid)
         return listing
 

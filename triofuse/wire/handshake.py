@@ -25,7 +25,15 @@ from triofuse.wire.opcodes import (
     Opcode,
 )
 
-__all__ = ["Agreement", "Init", "agree", "decode_init", "encode_init", "propose"]
+__all__ = [
+    "Agreement",
+    "Init",
+    "agree",
+    "decode_init",
+    "encode_init",
+    "encode_version",
+    "propose",
+]
 
 #: Pages in a request where the kernel does not offer MAX_PAGES.
 _DEFAULT_MAX_PAGES = 32
@@ -185,3 +193,11 @@ def encode_init(config: KernelConfig, agreement: Agreement) -> bytes:
         if agreement.minor < before:
             return body[:size]
     return body
+
+
+def encode_version() -> bytes:
+    """Encode the answer to a kernel with a newer major: only our version."""
+    size = _INIT_OUT_SIZES[0][1]
+    fields = (0,) * (len(INIT_OUT.fields) - 2)
+    whole = INIT_OUT.pack(FUSE_KERNEL_VERSION, FUSE_KERNEL_MINOR_VERSION, *fields)
+    return whole[:size]

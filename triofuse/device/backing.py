@@ -1,0 +1,63 @@
+"""Passthrough: files whose data the kernel moves without asking the filesystem."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import struct
+from typing import Final, Self
+
+import attrs
+
+from triofuse.device.dev_fuse import DevFuse, DeviceError
+
+__all__ = ["BackingId", "open_backing"]
+
+#: linux/fuse.h: _IOW(229, 1, struct fuse_backing_map), _IOW(229, 2, uint32_t).
+_IOC_BACKING_OPEN: Final = 0x4010E501
+_IOC_BACKING_CLOSE: Final = 0x4004E502
+
+
+@attrs.define(eq=False)
+class BackingId:
+    """A file that is registered with the connection.
+
+    Answer an OPEN with ``Opened(flags=OpenFlags.PASSTHROUGH, backing_id=b.number)``.
+    Closing it leaves open files as they are.
+
+    Attributes:
+      number: The kernel's id, above 0; 0 once it is closed.
+    """
+
+    _device: DevFuse
+    number: int
+
+    def close(self) -> None:
+        """Give the id back, once.  With the connection it has gone by itself."""
+        number, self.number = self.number, 0
+        if number == 0 or self._device.fd == -1:
+            return
+        try:
+            fcntl.ioctl(self._device.fd, _IOC_BACKING_CLOSE, struct.pack("=I", number))
+        except OSError as exc:
+            error = exc.errno or errno.EIO
+            step = f"close backing id {number}"
+            raise DeviceError(error, self._device.path, step) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_backing(device: DevFuse, fd: int) -> BackingId:
+    """Register the regular file ``fd``; `ChannelSender.open_backing` says more."""
+    argument = bytearray(struct.pack("=iIQ", fd, 0, 0))
+    try:
+        # Only for a mutable argument does ioctl() return what the kernel does.
+        number = fcntl.ioctl(device.fd, _IOC_BACKING_OPEN, argument)
+    except OSError as exc:
+        step = f"open a backing id for descriptor {fd}"
+        raise DeviceError(exc.errno or errno.EIO, device.path, step) from None
+    return BackingId(device, number)

@@ -1,0 +1,85 @@
+"""/dev/fuse: the file descriptor through which kernel and filesystem talk."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import attrs
+import trio
+
+__all__ = ["DevFuse", "DeviceError"]
+
+DEV_FUSE = "/dev/fuse"
+
+_REMEDIES = {
+    errno.ENOENT: "load it with 'modprobe fuse'; in a container, pass '--device {path}'",
+    errno.ENODEV: "load it with 'modprobe fuse'",
+    errno.ENXIO: "load it with 'modprobe fuse'",
+    errno.EACCES: "its mode is usually 0666: ask who may open it",
+    errno.EPERM: "in a container, pass '--device {path}'",
+}
+
+
+class DeviceError(OSError):
+    """The device cannot be used; the message says which, why, and what to do.
+
+    Attributes:
+      errno: Of the system call that failed.
+      filename: The device.
+    """
+
+    def __init__(self, error: int, path: str, step: str) -> None:
+        remedy = _REMEDIES.get(error, "").format(path=path)
+        reason = f"cannot {step}: {os.strerror(error)}"
+        super().__init__(error, f"{reason} ({remedy})" if remedy else reason, path)
+
+
+@attrs.define(eq=False)
+class DevFuse:
+    """An open /dev/fuse: the one owner of its file descriptor.
+
+    Attributes:
+      fd: The descriptor, non-blocking and close-on-exec; -1 once it is closed, so
+        that a number which the kernel has given away again is never touched.
+      path: What was opened.
+    """
+
+    fd: int
+    path: str = DEV_FUSE
+
+    def __attrs_post_init__(self) -> None:
+        os.set_blocking(self.fd, False)
+
+    @classmethod
+    def open(cls, path: str = DEV_FUSE) -> DevFuse:
+        """Open the device; mount(2) makes it speak.
+
+        Raises:
+          DeviceError: It is missing or not ours to open.
+        """
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as exc:
+            raise DeviceError(exc.errno or errno.EIO, path, f"open {path}") from None
+        return cls(fd, path)
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self.fd
+
+    def close(self) -> None:
+        """Close the device, once.  Who waits for it gets ClosedResourceError.
+
+        With the last descriptor the connection ends: callers that wait get
+        ECONNABORTED, later ones ENOTCONN.
+        """
+        if self.fd == -1:
+            return
+        fd, self.fd = self.fd, -1
+        try:
+            trio.lowlevel.notify_closing(fd)
+        except RuntimeError:  # no trio here: then nobody waits in it either
+            pass
+        finally:
+            os.close(fd)

@@ -1,0 +1,163 @@
+"""The three front doors: `mount`, `serve` and `run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from triofuse.device.channel import Channel
+from triofuse.device.dev_fuse import DevFuse
+from triofuse.device.mount import Mount, mount_filesystem
+from triofuse.device.options import MountOptions
+from triofuse.filesystem.filesystem import Filesystem
+from triofuse.session.session import GRACE, Session
+
+__all__ = ["mount", "run", "serve"]
+
+#: Seconds that a clean unmount may take, to write back what the kernel caches.
+_UNMOUNT_TIMEOUT = 10.0
+
+
+@asynccontextmanager
+async def mount(
+    filesystem: Filesystem,
+    mountpoint: str | os.PathLike[str],
+    options: MountOptions | None = None,
+    *,
+    max_handlers: int = 1000,
+    strict: bool = False,
+) -> AsyncIterator[Session]:
+    """Mount a filesystem for the length of a block.
+
+    On entry the mount is usable.  On exit it is unmounted, handlers have ended,
+    ``destroy`` has run and everything is closed, however the block is left.  An
+    unmount from outside ends the session, not the block: see
+    ``Session.wait_unmounted``.
+
+    Args:
+      filesystem: Whom to ask.
+      mountpoint: An existing directory (or file, for a filesystem whose root is
+        one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
+      options: How to mount.
+      max_handlers: Requests that are served at a time.
+      strict: Whether a bug of the filesystem ends the session, for tests.
+
+    Raises:
+      MountError: It cannot be mounted; says at which step, and the remedy.
+      HandshakeError: The kernel is too old.
+
+    Source: mount(2), fuse(4), fusermount3(1).
+    """
+    mounted = await mount_filesystem(mountpoint, options or MountOptions())
+    session = Session(
+        filesystem,
+        Channel(DevFuse(mounted.fd)),
+        mountpoint=mounted.path,
+        max_handlers=max_handlers,
+        strict=strict,
+    )
+    left_by: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(session.run)
+                session.shield()
+                yield session
+            except BaseException as exc:  # noqa: BLE001  (raised again below)
+                left_by = exc
+            await _unmount(mounted)
+            session.finish(GRACE)
+    except BaseExceptionGroup as group:
+        raise _single(group, left_by) from None
+    finally:
+        session.channel.close()
+        await _unmount(mounted)  # nothing is left to do, unless it timed out above
+    if left_by is not None:
+        raise left_by
+
+
+async def _unmount(mounted: Mount) -> None:
+    with trio.move_on_after(_UNMOUNT_TIMEOUT, shield=True):
+        await mounted.unmount()
+
+
+def _single(
+    group: BaseExceptionGroup[BaseException], left_by: BaseException | None = None
+) -> BaseException:
+    """Return what a nursery wrapped, where that is one exception.
+
+    A block that was cancelled because its session failed adds nothing.
+    """
+    if left_by is not None and not isinstance(left_by, trio.Cancelled):
+        return BaseExceptionGroup(str(group.message), [*group.exceptions, left_by])
+    exc: BaseException = group
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
+
+
+async def serve(
+    filesystem: Filesystem,
+    mountpoint: str | os.PathLike[str],
+    options: MountOptions | None = None,
+    *,
+    max_handlers: int = 1000,
+    strict: bool = False,
+    task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Mount a filesystem and serve it until it is unmounted from outside.
+
+    For ``session = await nursery.start(serve, filesystem, mountpoint)``: started
+    when the mount is usable; cancel it to unmount.  Arguments and errors are those
+    of `mount`.
+    """
+    mounting = mount(
+        filesystem, mountpoint, options, max_handlers=max_handlers, strict=strict
+    )
+    async with mounting as session:
+        task_status.started(session)
+        await session.wait_unmounted()
+
+
+def run(
+    filesystem: Filesystem,
+    mountpoint: str | os.PathLike[str],
+    options: MountOptions | None = None,
+    *,
+    max_handlers: int = 1000,
+    strict: bool = False,
+) -> None:
+    """Mount and serve in a program that does nothing else.
+
+    Returns when the filesystem is unmounted, or on SIGINT or SIGTERM, which unmount
+    it.  Arguments and errors are those of `mount`.
+    """
+
+    async def main() -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+                await serve(
+                    filesystem,
+                    mountpoint,
+                    options,
+                    max_handlers=max_handlers,
+                    strict=strict,
+                )
+                nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(main)
+    except BaseExceptionGroup as group:
+        raise _single(group) from None
+
+
+async def _cancel_on_signal(
+    signals: AsyncIterator[int], scope: trio.CancelScope
+) -> None:
+    async for _ in signals:
+        scope.cancel()

@@ -1,0 +1,74 @@
+"""Requests that are for the session itself: they pass every queue.
+
+FORGET and INTERRUPT wait for nobody and nobody waits for them; a handler that
+sleeps may be waiting for just the INTERRUPT.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from triofuse.filesystem.requests import Forget, Request
+from triofuse.session.handlers import Handlers
+from triofuse.session.handles import Handles
+from triofuse.session.service import Service
+from triofuse.wire.control import CONTROL, BatchForget, Interrupt
+from triofuse.wire.decode import Message
+from triofuse.wire.opcodes import Opcode
+
+__all__ = ["Control"]
+
+
+@attrs.define(eq=False)
+class Control:
+    """Deals with control requests as soon as they are read."""
+
+    _nursery: trio.Nursery
+    _handles: Handles
+    _handlers: Handlers
+    _service: Service
+
+    def table(self) -> dict[int, Callable[[Message], None]]:
+        """Return what to do with a message, by opcode."""
+        act = {
+            Opcode.FORGET: self._forget,
+            Opcode.BATCH_FORGET: self._batch_forget,
+            Opcode.INTERRUPT: self._interrupt,
+            Opcode.NOTIFY_REPLY: self._nothing,
+            Opcode.DESTROY: self._destroy,
+        }
+        return {opcode: _decoding(opcode, action) for opcode, action in act.items()}
+
+    def _forget(self, request: Request) -> None:
+        if isinstance(request, Forget):
+            self._handles.forget(request)
+
+    def _batch_forget(self, request: Request) -> None:
+        if isinstance(request, BatchForget):
+            for nodeid, nlookup in request.items:
+                self._handles.forget(Forget(0, nodeid, 0, 0, 0, nlookup))
+
+    def _interrupt(self, request: Request) -> None:
+        if isinstance(request, Interrupt) and self._handlers.interrupt(request.target):
+            self._answer(request.target, errno.EINTR)
+
+    def _destroy(self, request: Request) -> None:
+        """Let umount(2) go on: the end of the connection comes after it."""
+        self._answer(request.unique, 0)
+
+    def _nothing(self, request: Request) -> None:
+        """Ignore an answer to a notification that nobody waits for."""
+
+    def _answer(self, unique: int, error: int) -> None:
+        self._nursery.start_soon(self._service.refuse, unique, error)
+
+
+def _decoding(
+    opcode: int, action: Callable[[Request], None]
+) -> Callable[[Message], None]:
+    decode = CONTROL[opcode]
+    return lambda message: action(decode(message))

@@ -1,0 +1,162 @@
+"""Open files and directories: what must be released, and where listings stand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import attrs
+
+from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.replies import DirEntry, Entry, Opened
+from triofuse.filesystem.requests import (
+    Create,
+    Forget,
+    Open,
+    Opendir,
+    Readdir,
+    Readdirplus,
+    Release,
+    Releasedir,
+    Tmpfile,
+)
+from triofuse.wire.directories import Listing
+
+__all__ = ["Handles"]
+
+_log = logging.getLogger("triofuse")
+
+#: nodeid and fh: what a RELEASE names.
+_Key = tuple[int, int]
+
+L = TypeVar("L", bound=Readdir | Readdirplus)
+
+
+@attrs.define(eq=False)
+class Handles:
+    """Stands before the filesystem wherever something is opened, listed, released.
+
+    The kernel loses the last RELEASE of a mount that ends busily, so what is open
+    is counted here and released at the end.
+    """
+
+    _filesystem: Filesystem
+    _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
+    _listings: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
+
+    async def open(self, request: Open) -> Opened:
+        """Open a file and note its handle."""
+        opened = await self._filesystem.open(request)
+        self._note(Release, request.nodeid, opened, request.flags)
+        return opened
+
+    async def create(self, request: Create) -> tuple[Entry, Opened]:
+        """Make a file and note its handle."""
+        entry, opened = await self._filesystem.create(request)
+        self._note(Release, entry.nodeid, opened, request.flags)
+        return entry, opened
+
+    async def tmpfile(self, request: Tmpfile) -> tuple[Entry, Opened]:
+        """Make a nameless file and note its handle."""
+        entry, opened = await self._filesystem.tmpfile(request)
+        self._note(Release, entry.nodeid, opened, request.flags)
+        return entry, opened
+
+    async def opendir(self, request: Opendir) -> Opened:
+        """Open a directory and note its handle."""
+        opened = await self._filesystem.opendir(request)
+        self._note(Releasedir, request.nodeid, opened, request.flags)
+        return opened
+
+    async def release(self, request: Release) -> None:
+        """Release a file's handle."""
+        self._drop((request.nodeid, request.fh))
+        await self._filesystem.release(request)
+
+    async def releasedir(self, request: Releasedir) -> None:
+        """Release a directory's handle, and with the last one its listing."""
+        key = (request.nodeid, request.fh)
+        self._drop(key)
+        if key not in self._opens:
+            self._end_listing(key)
+        await self._filesystem.releasedir(request)
+
+    async def readdir(self, request: Readdir) -> Listing:
+        """Return the listing, which stands at the entry that is wanted next."""
+        return await self._list(request, self._filesystem.readdir, snapshot=True)
+
+    async def readdirplus(self, request: Readdirplus) -> Listing:
+        """Return the listing with its entries, likewise."""
+        return await self._list(request, self._filesystem.readdirplus, snapshot=False)
+
+    async def release_all(self) -> None:
+        """Release whatever is still open; the mount is gone."""
+        for key in list(self._listings):
+            self._end_listing(key)
+        for release in [release for opens in self._opens.values() for release in opens]:
+            try:
+                if isinstance(release, Releasedir):
+                    await self.releasedir(release)
+                else:
+                    await self.release(release)
+            except Exception:  # noqa: BLE001  (a bug of the filesystem must not stop the rest)
+                _log.exception("%r failed at the end of the mount", release)
+
+    def forget(self, request: Forget) -> None:
+        """Take lookups off a node; a bug there is the filesystem's, and logged."""
+        try:
+            self._filesystem.forget(request)
+        except Exception:  # noqa: BLE001  (a bug of the filesystem must not stop the rest)
+            _log.exception("forget(%r) failed", request)
+
+    async def _list(
+        self,
+        request: L,
+        read: Callable[[L], Awaitable[Iterable[DirEntry]]],
+        *,
+        snapshot: bool,
+    ) -> Listing:
+        key = (request.nodeid, request.fh)
+        listing = self._listings.get(key)
+        if (
+            listing is not None
+            and listing.position == request.offset
+            and listing.snapshot == snapshot
+            and not listing.numbered
+        ):
+            return listing
+        numbered = listing is not None and listing.numbered
+        self._end_listing(key)
+        listing = Listing.of(
+            await read(request),
+            request.nodeid,
+            request.offset,
+            snapshot=snapshot,
+            numbered=numbered,
+        )
+        self._listings[key] = listing
+        self._forget_entries(listing.skip_to(request.offset))
+        return listing
+
+    def _end_listing(self, key: _Key) -> None:
+        listing = self._listings.pop(key, None)
+        if listing is not None:
+            self._forget_entries(listing.close())
+
+    def _forget_entries(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.forget(Forget(0, entry.nodeid, 0, 0, 0, nlookup=1))
+
+    def _note(
+        self, release: type[Release], nodeid: int, opened: Opened, flags: int
+    ) -> None:
+        undone = release(0, nodeid, 0, 0, 0, opened.fh, flags, 0, 0)
+        self._opens.setdefault((nodeid, opened.fh), []).append(undone)
+
+    def _drop(self, key: _Key) -> None:
+        opens = self._opens.get(key)
+        if opens:
+            opens.pop()
+        if not opens:
+            self._opens.pop(key, None)

@@ -1,0 +1,194 @@
+"""One request, from its message to its reply.
+
+The law: whatever happens, the kernel gets exactly one reply, and what it does not
+take is undone.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+
+from triofuse.device.channel import ChannelSender
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.replies import Buffer
+from triofuse.filesystem.requests import Forget, Release, Releasedir, Request
+from triofuse.session.handles import Handles
+from triofuse.wire.decode import Message, operation_name
+from triofuse.wire.encode import encode_error, encode_header
+from triofuse.wire.errors import ProtocolError
+from triofuse.wire.operations import Operation
+
+__all__ = ["Service"]
+
+_log = logging.getLogger("triofuse")
+
+#: The kernel takes errors up to here (fuse_dev_do_write()).
+_MAX_ERRNO = 511
+
+#: A row of the table with its method bound: decode, method, encode, operation.
+_Bound = tuple[
+    Callable[[Message], Request],
+    Callable[[Any], Awaitable[Any]],
+    Callable[[Any, Any], Buffer],
+    Operation,
+]
+
+
+@attrs.define(eq=False)
+class Service:
+    """Decodes a request, asks the filesystem, encodes and sends the answer.
+
+    Attributes:
+      strict: Whether a bug of the filesystem ends the session.
+    """
+
+    _filesystem: Filesystem
+    _handles: Handles
+    _sender: ChannelSender
+    _operations: dict[int, Operation]
+    strict: bool
+    _bound: dict[int, _Bound] = attrs.field(init=False, repr=False)
+    _trace: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._trace = _log.isEnabledFor(logging.DEBUG)
+        self._bound = {
+            opcode: (
+                operation.decode,
+                self._method(operation),
+                operation.encode,
+                operation,
+            )
+            for opcode, operation in self._operations.items()
+        }
+
+    def _method(self, operation: Operation) -> Callable[[Any], Awaitable[Any]]:
+        """Return the method of a row: of the handles where they stand before it."""
+        owner = (
+            self._handles
+            if hasattr(self._handles, operation.method)
+            else self._filesystem
+        )
+        method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
+        return method
+
+    async def serve(
+        self, opcode: int, unique: int, message: Message, scope: trio.CancelScope
+    ) -> None:
+        """Serve one request and send its reply.
+
+        Args:
+          opcode: What it asks.
+          unique: Its number.
+          message: All of it.
+          scope: What an INTERRUPT of this request cancels.
+        """
+        bound = self._bound.get(opcode)
+        if bound is None:
+            _log.debug("%s is unknown here", operation_name(opcode))
+            await self._reply(unique, encode_error(unique, errno.ENOSYS))
+            return
+        decode, method, encode, operation = bound
+        request: Request | None = None
+        try:
+            request = decode(message)
+            if self._trace:
+                _log.debug("%d: %r", unique, request)
+            value = await method(request)
+            body = encode(value, request)
+        except trio.Cancelled:
+            error = errno.EINTR if scope.cancel_called else errno.ECONNABORTED
+            await self._fail(unique, error)
+            raise
+        except OSError as exc:
+            await self._fail(unique, _errno_of(exc))
+        except Exception as exc:  # noqa: BLE001  (the one place that answers EIO)
+            await self._fail(unique, errno.EIO)
+            self._blame(operation, request, exc)
+        else:
+            size = body.nbytes if type(body) is memoryview else len(body)
+            header = encode_header(unique, size)
+            buffers = (header, body) if size else (header,)
+            if self._trace:
+                _log.debug("%d: OK, %d bytes", unique, size)
+            try:
+                await self._sender.send(buffers)
+            except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
+                await self._refused(operation, request, value, exc)
+
+    async def refuse(self, unique: int, error: int) -> None:
+        """Answer a request that is not to be served."""
+        await self._fail(unique, error)
+
+    async def _fail(self, unique: int, error: int) -> None:
+        if self._trace:
+            _log.debug("%d: %s", unique, errno.errorcode.get(error, error))
+        await self._reply(unique, encode_error(unique, error))
+
+    async def _reply(self, unique: int, header: bytes) -> None:
+        """Send an error, which nobody may be waiting for any more."""
+        try:
+            with trio.CancelScope(shield=True):
+                await self._sender.send((header,))
+        except FileNotFoundError:
+            pass
+        except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
+            _log.debug("%d: the kernel takes no reply: %s", unique, exc)
+
+    async def _refused(
+        self, operation: Operation, request: Request, value: Any, exc: Exception
+    ) -> None:
+        """Undo a success that reached nobody.
+
+        ENOENT is normal: the caller was killed, or the connection aborted.
+        """
+        if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
+            _log.error("the kernel refused the reply to %r: %s", request, exc)
+        with trio.CancelScope(shield=True):
+            for undoing in operation.undo(value, request):
+                try:
+                    await self._undo(undoing)
+                except Exception:  # noqa: BLE001  (a bug of the filesystem must not stop the rest)
+                    _log.exception("undoing %r failed", request)
+
+    async def _undo(self, request: Request) -> None:
+        if isinstance(request, Forget):
+            self._handles.forget(request)
+        elif isinstance(request, Releasedir):
+            await self._handles.releasedir(request)
+        elif isinstance(request, Release):
+            await self._handles.release(request)
+
+    def _blame(
+        self, operation: Operation, request: Request | None, exc: Exception
+    ) -> None:
+        """Log what a filesystem or the kernel did wrong; in strict mode raise it."""
+        if isinstance(exc, ProtocolError):
+            _log.error("the kernel's message makes no sense: %s", exc)
+            return
+        name = type(self._filesystem).__name__
+        method = f"{name}.{operation.method}"
+        _log.error("%s failed, the caller gets EIO: %r", method, request, exc_info=exc)
+        if self.strict:
+            raise exc
+
+
+def _errno_of(exc: OSError) -> int:
+    """Return the errno to answer for an OSError.
+
+    ENOSYS would switch the operation off for good: only FuseError can mean that.
+    """
+    error = exc.errno
+    if error is None or not 0 < error <= _MAX_ERRNO:
+        _log.error("an OSError without a usable errno becomes EIO", exc_info=exc)
+        return errno.EIO
+    if error == errno.ENOSYS and not isinstance(exc, FuseError):
+        return errno.EOPNOTSUPP
+    return error

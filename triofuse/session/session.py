@@ -1,0 +1,181 @@
+"""The life of one mount: handshake, nursery, end.
+
+The session owns the channel and the nursery in which everything runs; what it
+opens it closes.  However it ends, the filesystem's handles are released, its
+``destroy`` runs once, and the device is closed, which lets every caller go.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Self
+
+import attrs
+import trio
+
+from triofuse.device.channel import Channel
+from triofuse.device.dev_fuse import DevFuse
+from triofuse.filesystem.filesystem import Filesystem
+from triofuse.session.control import Control
+from triofuse.session.handlers import Handlers
+from triofuse.session.handles import Handles
+from triofuse.session.handshake import shake_hands
+from triofuse.session.intake import Intake
+from triofuse.session.service import Service
+from triofuse.wire.handshake import Agreement
+from triofuse.wire.operations import operations_for
+
+__all__ = ["GRACE", "Session"]
+
+_log = logging.getLogger("triofuse")
+
+#: Seconds for which handlers may go on when the mount is over.
+GRACE = 0.5
+
+#: Seconds for which the filesystem may clean up: ``release`` and ``destroy``.
+_CLEANUP = 10.0
+
+#: Requests that the reader takes before it lets other tasks run.
+_BUDGET = 64
+
+
+@attrs.define(eq=False)
+class Session:
+    """Serves a filesystem on a channel; `triofuse.mount` makes one.
+
+    Attributes:
+      filesystem: Whom to ask.
+      channel: Where the kernel is; the session closes it.
+      mountpoint: Where the filesystem is mounted, for logs and errors; empty where
+        somebody else has mounted it.
+      max_handlers: Requests that are served at a time.  Those past it wait, while
+        INTERRUPT and FORGET still pass.
+      strict: Whether a bug of the filesystem ends the session, for tests.  Without
+        it the caller gets EIO and the log the traceback.
+      agreement: What was agreed on with the kernel; None until it was.
+    """
+
+    filesystem: Filesystem
+    channel: Channel
+    mountpoint: str = attrs.field(default="", kw_only=True)
+    max_handlers: int = attrs.field(default=1000, kw_only=True)
+    strict: bool = attrs.field(default=False, kw_only=True)
+    agreement: Agreement | None = attrs.field(default=None, init=False)
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    @classmethod
+    def from_fd(
+        cls,
+        filesystem: Filesystem,
+        fd: int,
+        *,
+        max_handlers: int = 1000,
+        strict: bool = False,
+    ) -> Self:
+        """Adopt a descriptor of /dev/fuse that is mounted, and not yet answered.
+
+        The session closes it.  Who has mounted it unmounts it.
+        """
+        channel = Channel(DevFuse(fd))
+        return cls(filesystem, channel, max_handlers=max_handlers, strict=strict)
+
+    async def run(
+        self,
+        *,
+        task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until the filesystem is unmounted or `finish` is called.
+
+        ``task_status`` is started when INIT has been answered: from then on the
+        mount can be used.
+
+        Raises:
+          HandshakeError: The kernel is too old.
+          Exception: What ``Filesystem.init`` raised, and in strict mode what any
+            other method did.
+        """
+        try:
+            agreement = await shake_hands(self.filesystem, self.channel)
+            self.agreement = agreement
+            try:
+                with self._scope:
+                    await self._serve(agreement, task_status)
+            finally:
+                await self._destroy()
+        finally:
+            self.channel.close()
+            self._ended.set()
+
+    def finish(self, grace: float = GRACE) -> None:
+        """End the session in at most ``grace`` seconds: what still runs is cancelled."""
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
+
+    def shield(self) -> None:
+        """Go on serving when cancelled from outside; only `finish` ends it now.
+
+        For an owner that unmounts first: the kernel then writes back what it holds,
+        which takes a filesystem that still answers.
+        """
+        self._scope.shield = True
+
+    async def wait_unmounted(self) -> None:
+        """Wait until the session has ended: unmounted here or from outside."""
+        await self._ended.wait()
+
+    async def _serve(
+        self, agreement: Agreement, task_status: trio.TaskStatus[Session]
+    ) -> None:
+        handles = Handles(self.filesystem)
+        service = Service(
+            self.filesystem,
+            handles,
+            self.channel.sender(),
+            operations_for(agreement.minor, agreement.flags),
+            self.strict,
+        )
+        intake = Intake(self.channel, agreement.receive_size)
+        try:
+            async with trio.open_nursery() as nursery:
+                handlers = Handlers(nursery, intake, service, self.max_handlers)
+                intake.control = Control(nursery, handles, handlers, service).table()
+                nursery.start_soon(self._read, intake, handlers)
+                task_status.started(self)
+        finally:
+            with trio.move_on_after(_CLEANUP, shield=True):
+                await handles.release_all()
+
+    async def _read(self, intake: Intake, handlers: Handlers) -> None:
+        """Hand requests to handlers until the connection is over.
+
+        The reader never waits for a handler, or it could not see the INTERRUPT
+        that frees one.
+        """
+        budget = _BUDGET
+        try:
+            while True:
+                try:
+                    arrival = intake.receive_nowait()
+                except BlockingIOError:
+                    await self.channel.wait_readable()
+                    budget = _BUDGET
+                    continue
+                if arrival is not None:
+                    handlers.queue(arrival)
+                budget -= 1
+                if budget == 0:
+                    await trio.lowlevel.checkpoint()
+                    budget = _BUDGET
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            _log.debug("%s: the connection is over", self.mountpoint)
+        self.finish()
+        handlers.close()
+
+    async def _destroy(self) -> None:
+        try:
+            with trio.move_on_after(_CLEANUP, shield=True):
+                await self.filesystem.destroy()
+        except Exception:
+            _log.exception("%s.destroy() failed", type(self.filesystem).__name__)
+            if self.strict:
+                raise
