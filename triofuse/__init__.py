@@ -3,6 +3,12 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.device.backing import BackingId
+from triofuse.device.channel import Channel, ChannelSender
+from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount_error import MountError
+from triofuse.device.options import MountOptions
+from triofuse.doors import mount, run, serve
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.filesystem.filesystem import Filesystem
@@ -83,16 +89,22 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
+from triofuse.session.session import Session
 from triofuse.wire.errors import HandshakeError, ProtocolError
 
 __all__ = [
     "Access",
     "AttrFlags",
+    "BackingId",
     "Bmap",
     "Buffer",
     "CapabilityError",
+    "Channel",
+    "ChannelSender",
     "CopyFileRange",
     "Create",
+    "DevFuse",
+    "DeviceError",
     "DirEntry",
     "Entry",
     "Fallocate",
@@ -124,6 +136,8 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "MountError",
+    "MountOptions",
     "Open",
     "OpenFlags",
     "OpenInFlags",
@@ -145,6 +159,7 @@ __all__ = [
     "RenameFlags",
     "Request",
     "Rmdir",
+    "Session",
     "Setattr",
     "SetattrValid",
     "Setlk",
@@ -163,4 +178,7 @@ __all__ = [
     "Unlink",
     "Write",
     "WriteFlags",
+    "mount",
+    "run",
+    "serve",
 ]

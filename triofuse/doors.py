@@ -140,14 +140,15 @@ def run(
     async def main() -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-                await serve(
-                    filesystem,
-                    mountpoint,
-                    options,
-                    max_handlers=max_handlers,
-                    strict=strict,
-                )
+                with trio.CancelScope() as serving:
+                    nursery.start_soon(_cancel_on_signal, signals, serving)
+                    await serve(
+                        filesystem,
+                        mountpoint,
+                        options,
+                        max_handlers=max_handlers,
+                        strict=strict,
+                    )
                 nursery.cancel_scope.cancel()
 
     try:
@@ -159,5 +160,5 @@ def run(
 async def _cancel_on_signal(
     signals: AsyncIterator[int], scope: trio.CancelScope
 ) -> None:
-    async for _ in signals:
+    async for _ in signals:  # also the second one, of an impatient user
         scope.cancel()

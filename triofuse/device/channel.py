@@ -155,8 +155,7 @@ class ChannelSender:
         try:
             os.writev(self._device.fd, buffers)
         except OSError as exc:
-            if exc.errno == errno.EBADF or exc.errno in _OVER_WRITING:
-                raise _translated(exc, _OVER_WRITING) from exc
+            _raise_if_over(exc)
             raise
 
     async def send(self, buffers: Sequence[Buffer]) -> None:
@@ -170,9 +169,12 @@ class ChannelSender:
           As ``send_nowait``, but for BlockingIOError.
         """
         try:
-            self.send_nowait(buffers)
+            os.writev(self._device.fd, buffers)
         except BlockingIOError:
             await self._send_waiting(buffers)
+        except OSError as exc:
+            _raise_if_over(exc)
+            raise
 
     async def _send_waiting(self, buffers: Sequence[Buffer]) -> None:
         async with self._turn:
@@ -211,3 +213,8 @@ def _translated(exc: OSError, over: frozenset[int]) -> Exception:
     if exc.errno in over:
         return trio.EndOfChannel("the filesystem is unmounted")
     return trio.BrokenResourceError(f"the device failed: {exc}")
+
+
+def _raise_if_over(exc: OSError) -> None:
+    if exc.errno == errno.EBADF or exc.errno in _OVER_WRITING:
+        raise _translated(exc, _OVER_WRITING) from exc

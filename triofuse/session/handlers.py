@@ -102,24 +102,29 @@ class Handlers:
                 budget = _BUDGET
             budget -= 1
             try:
-                arrival = self._queued_nowait() or self._intake.receive_nowait()
+                arrival = self._next_nowait()
             except (BlockingIOError, trio.EndOfChannel):
                 arrival = await self._wait()
                 if arrival is None:
                     return False
                 budget = _BUDGET
-            if arrival is not None:
-                await self._serve(arrival, scope)
+            if arrival is None:  # a control request, already dealt with
+                continue
+            opcode, unique, message = arrival
+            self._pending[unique] = scope
+            try:
+                await self._service.serve(opcode, unique, message, scope)
+            finally:
+                del self._pending[unique]
+            if type(message) is not bytes:
+                self._intake.recycle(message)
         return True
 
-    async def _serve(self, arrival: Arrival, scope: trio.CancelScope) -> None:
-        opcode, unique, message = arrival
-        self._pending[unique] = scope
-        try:
-            await self._service.serve(opcode, unique, message, scope)
-        finally:
-            del self._pending[unique]
-        self._intake.recycle(message)
+    def _next_nowait(self) -> Arrival | None:
+        """Return the oldest request: from the memory channel, else the device."""
+        if self._queued and (arrival := self._queued_nowait()):
+            return arrival
+        return self._intake.receive_nowait()
 
     def _queued_nowait(self) -> Arrival | None:
         """Return a request that waits in the memory channel, the oldest first."""

@@ -112,12 +112,20 @@ def named(
     offset = IN_HEADER.size + layout.size
 
     def decode(message: Message) -> R:
-        if len(message) < offset:
+        if len(message) <= offset:
             raise malformed(message, layout.cname or "body", f"ends at {offset}")
         texts = _split(message, offset, len(message), names)
         return request(*unpack_from(message), *texts)
 
-    return decode
+    def decode_one(message: Message) -> R:  # LOOKUP is the most frequent request
+        if len(message) <= offset:
+            raise malformed(message, layout.cname or "body", f"ends at {offset}")
+        name = str(message[offset:-1], ENCODING, ENCODING_ERRORS)
+        if message[-1] or not name or "/" in name or "\0" in name:
+            raise malformed(message, "name", "is no name with a NUL")
+        return request(*unpack_from(message), name)
+
+    return decode_one if names == 1 else decode
 
 
 def creating(

@@ -185,7 +185,7 @@ def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
     )
 
 
-_ALL_ATTRIBUTES = int(~StatxAttributes(0))
+_ALL_ATTRIBUTES = sum(StatxAttributes)
 
 
 def encode_opened(opened: Opened, request: r.Request) -> Buffer:
@@ -228,12 +228,19 @@ def encode_written(size: int, request: r.Write) -> Buffer:
 
 def encode_copied_32(size: int, request: r.CopyFileRange) -> Buffer:
     """Encode ``struct fuse_write_out`` for COPY_FILE_RANGE."""
-    return layouts.WRITE_OUT.pack(size)
+    return layouts.WRITE_OUT.pack(_copied(size, request))
 
 
 def encode_copied(size: int, request: r.CopyFileRange) -> Buffer:
     """Encode ``struct fuse_copy_file_range_out``."""
-    return layouts.COPY_FILE_RANGE_OUT.pack(size)
+    return layouts.COPY_FILE_RANGE_OUT.pack(_copied(size, request))
+
+
+def _copied(size: int, request: r.CopyFileRange) -> int:
+    if not 0 <= size <= request.len:
+        message = f"{size} bytes copied where {request.len} were asked for"
+        raise ValueError(message)
+    return size
 
 
 def encode_statfs(statfs: Statfs, request: r.Request) -> Buffer:
@@ -268,8 +275,12 @@ def encode_xattr(value: Buffer, request: r.Getxattr) -> Buffer:
 
 def encode_xattr_names(names: Iterable[str], request: r.Listxattr) -> Buffer:
     """Encode the names of extended attributes, each with its NUL."""
-    encoded = b"".join(name.encode(ENCODING, ENCODING_ERRORS) + b"\0" for name in names)
-    return _sized(encoded, request.size)
+    listed = [name.encode(ENCODING, ENCODING_ERRORS) for name in names]
+    for name in listed:
+        if not name or b"\0" in name:
+            message = f"{name!r} cannot be the name of an extended attribute"
+            raise ValueError(message)
+    return _sized(b"".join(name + b"\0" for name in listed), request.size)
 
 
 def encode_lock(lock: FileLock, request: r.Getlk) -> Buffer:

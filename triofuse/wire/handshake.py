@@ -155,6 +155,8 @@ def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
       max_pages_limit: The sysctl fs.fuse.max_pages_limit.
     """
     flags = config.granted
+    if not flags & InitFlags.INIT_EXT:  # the kernel will not look at flags2
+        flags &= InitFlags(_LOW_WORD)
     wanted_pages = -(-config.max_write // mmap.PAGESIZE)
     most = max_pages_limit if flags & InitFlags.MAX_PAGES else _DEFAULT_MAX_PAGES
     max_pages = min(wanted_pages, most)

@@ -92,24 +92,27 @@ def _row(
 
 _NS = 1_000_000_000
 
+# Plain numbers: ``&`` with a member of an IntFlag costs a whole microsecond.
+_GETATTR_FH = int(GetattrFlags.FH)
+_VALID = {member.name: int(member) for member in SetattrValid}
+
 
 def _getattr(
     unique: int, nodeid: int, uid: int, gid: int, pid: int, flags: int, fh: int
 ) -> r.Getattr:
-    known = fh if flags & GetattrFlags.FH else None
+    known = fh if flags & _GETATTR_FH else None
     return r.Getattr(unique, nodeid, uid, gid, pid, flags, known)
 
 
 def _statx(*fields: Any) -> r.Statx:
     unique, nodeid, uid, gid, pid, flags, fh, sx_flags, sx_mask = fields
-    known = fh if flags & GetattrFlags.FH else None
+    known = fh if flags & _GETATTR_FH else None
     return r.Statx(unique, nodeid, uid, gid, pid, flags, known, sx_flags, sx_mask)
 
 
 def _setattr(*fields: Any) -> r.Setattr:
     unique, nodeid, uid, gid, pid, valid, fh, size, lock_owner, *rest = fields
     atime, mtime, ctime, atimensec, mtimensec, ctimensec, mode, new_uid, new_gid = rest
-    bits = SetattrValid
     return r.Setattr(
         unique,
         nodeid,
@@ -117,15 +120,15 @@ def _setattr(*fields: Any) -> r.Setattr:
         gid,
         pid,
         valid,
-        fh if valid & bits.FH else None,
-        size if valid & bits.SIZE else None,
-        lock_owner if valid & bits.LOCKOWNER else None,
-        atime * _NS + atimensec if valid & bits.ATIME else None,
-        mtime * _NS + mtimensec if valid & bits.MTIME else None,
-        ctime * _NS + ctimensec if valid & bits.CTIME else None,
-        mode if valid & bits.MODE else None,
-        new_uid if valid & bits.UID else None,
-        new_gid if valid & bits.GID else None,
+        fh if valid & _VALID["FH"] else None,
+        size if valid & _VALID["SIZE"] else None,
+        lock_owner if valid & _VALID["LOCKOWNER"] else None,
+        atime * _NS + atimensec if valid & _VALID["ATIME"] else None,
+        mtime * _NS + mtimensec if valid & _VALID["MTIME"] else None,
+        ctime * _NS + ctimensec if valid & _VALID["CTIME"] else None,
+        mode if valid & _VALID["MODE"] else None,
+        new_uid if valid & _VALID["UID"] else None,
+        new_gid if valid & _VALID["GID"] else None,
     )
 
 
