@@ -89,6 +89,7 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
+from triofuse.session.handlers import SessionStatistics
 from triofuse.session.session import Session
 from triofuse.wire.errors import HandshakeError, ProtocolError
 
@@ -160,6 +161,7 @@ __all__ = [
     "Request",
     "Rmdir",
     "Session",
+    "SessionStatistics",
     "Setattr",
     "SetattrValid",
     "Setlk",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -12,11 +13,14 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.device.mount import Mount, mount_filesystem
+from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.session import GRACE, Session
 
 __all__ = ["mount", "run", "serve"]
+
+_log = logging.getLogger("triofuse")
 
 #: Seconds that a clean unmount may take, to write back what the kernel caches.
 _UNMOUNT_TIMEOUT = 10.0
@@ -52,11 +56,13 @@ async def mount(
 
     Source: mount(2), fuse(4), fusermount3(1).
     """
-    mounted = await mount_filesystem(mountpoint, options or MountOptions())
+    options = options or MountOptions()
+    mounted = await mount_filesystem(mountpoint, options)
     session = Session(
         filesystem,
         Channel(DevFuse(mounted.fd)),
         mountpoint=mounted.path,
+        allowed_uids=frozenset({0, os.getuid()}) if options.allow_root else None,
         max_handlers=max_handlers,
         strict=strict,
     )
@@ -81,8 +87,12 @@ async def mount(
 
 
 async def _unmount(mounted: Mount) -> None:
+    """Unmount in bounded time; closing the device ends what is left."""
     with trio.move_on_after(_UNMOUNT_TIMEOUT, shield=True):
-        await mounted.unmount()
+        try:
+            await mounted.unmount()
+        except MountError as exc:
+            _log.error("%s", exc)
 
 
 def _single(
@@ -92,11 +102,11 @@ def _single(
 
     A block that was cancelled because its session failed adds nothing.
     """
-    if left_by is not None and not isinstance(left_by, trio.Cancelled):
-        return BaseExceptionGroup(str(group.message), [*group.exceptions, left_by])
     exc: BaseException = group
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]
+    if left_by is not None and not isinstance(left_by, trio.Cancelled):
+        return BaseExceptionGroup("both the mount and its block failed", [exc, left_by])
     return exc
 
 

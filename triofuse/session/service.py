@@ -53,6 +53,7 @@ class Service:
     _handles: Handles
     _sender: ChannelSender
     _operations: dict[int, Operation]
+    _allowed_uids: frozenset[int] | None
     strict: bool
     _bound: dict[int, _Bound] = attrs.field(init=False, repr=False)
     _trace: bool = attrs.field(init=False)
@@ -101,6 +102,8 @@ class Service:
             request = decode(message)
             if self._trace:
                 _log.debug("%d: %r", unique, request)
+            if self._allowed_uids is not None:
+                self._admit(request)
             value = await method(request)
             body = encode(value, request)
         except trio.Cancelled:
@@ -122,6 +125,10 @@ class Service:
                 await self._sender.send(buffers)
             except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
                 await self._refused(operation, request, value, exc)
+
+    def _admit(self, request: Request) -> None:
+        if self._allowed_uids is not None and request.uid not in self._allowed_uids:
+            raise FuseError(errno.EACCES)
 
     async def refuse(self, unique: int, error: int) -> None:
         """Answer a request that is not to be served."""

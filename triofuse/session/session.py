@@ -17,7 +17,7 @@ from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.control import Control
-from triofuse.session.handlers import Handlers
+from triofuse.session.handlers import Handlers, SessionStatistics
 from triofuse.session.handles import Handles
 from triofuse.session.handshake import shake_hands
 from triofuse.session.intake import Intake
@@ -48,6 +48,8 @@ class Session:
       channel: Where the kernel is; the session closes it.
       mountpoint: Where the filesystem is mounted, for logs and errors; empty where
         somebody else has mounted it.
+      allowed_uids: Who may use it, None for whomever the kernel lets in.  The kernel
+        knows no allow_root: it lets all in, and others get EACCES here.
       max_handlers: Requests that are served at a time.  Those past it wait, while
         INTERRUPT and FORGET still pass.
       strict: Whether a bug of the filesystem ends the session, for tests.  Without
@@ -58,10 +60,12 @@ class Session:
     filesystem: Filesystem
     channel: Channel
     mountpoint: str = attrs.field(default="", kw_only=True)
+    allowed_uids: frozenset[int] | None = attrs.field(default=None, kw_only=True)
     max_handlers: int = attrs.field(default=1000, kw_only=True)
     strict: bool = attrs.field(default=False, kw_only=True)
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     @classmethod
@@ -111,6 +115,10 @@ class Session:
         """End the session in at most ``grace`` seconds: what still runs is cancelled."""
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
 
+    def statistics(self) -> SessionStatistics:
+        """Return what the session is doing at this moment."""
+        return self._handlers.statistics() if self._handlers else SessionStatistics()
+
     def shield(self) -> None:
         """Go on serving when cancelled from outside; only `finish` ends it now.
 
@@ -132,12 +140,15 @@ class Session:
             handles,
             self.channel.sender(),
             operations_for(agreement.minor, agreement.flags),
+            self.allowed_uids,
             self.strict,
         )
         intake = Intake(self.channel, agreement.receive_size)
         try:
             async with trio.open_nursery() as nursery:
-                handlers = Handlers(nursery, intake, service, self.max_handlers)
+                self._handlers = handlers = Handlers(
+                    nursery, intake, service, self.max_handlers
+                )
                 intake.control = Control(nursery, handles, handlers, service).table()
                 nursery.start_soon(self._read, intake, handlers)
                 task_status.started(self)

@@ -89,14 +89,15 @@ class Listing:
         records: list[bytes] = []
         room = size
         while (entry := self._next()) is not None:
+            self._returned.append(entry)  # it stays there if anything is wrong with it
             offset = self.position + 1 if entry.offset is None else entry.offset
             record = _direntplus(entry, offset) if plus else _dirent(entry, offset)
             room -= len(record)
             if room < 0:
-                self._returned.append(entry)
                 if not records:
                     raise FuseError(errno.EINVAL)
                 break
+            self._returned.pop()
             records.append(record)
             self.position = offset
             if plus and entry.entry is not None and _counts(entry):

@@ -1,0 +1,436 @@
+"""The life of a mount, on the real kernel."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+import trio.lowlevel
+
+import triofuse
+from tests.session.probe import FILES, TEXT, Probe
+
+pytestmark = pytest.mark.mount
+
+
+async def read(path: str) -> bytes:
+    return await trio.to_thread.run_sync(lambda: Path(path).read_bytes())
+
+
+async def failure_of(path: str) -> int | None:
+    """Return the errno with which reading a file fails."""
+    try:
+        await read(path)
+    except OSError as exc:
+        return exc.errno
+    return None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no event tells: a RELEASE or FORGET that the kernel sends."""
+    with trio.fail_after(10):
+        while not condition():
+            await trio.lowlevel.checkpoint()
+
+
+async def start(*command: str) -> subprocess.Popen[str]:
+    """Start a client, from a thread: vfork(2) suspends the caller until exec."""
+
+    def popen() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+
+    return await trio.to_thread.run_sync(popen)
+
+
+async def outcome(client: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for a client's end, return what it said."""
+    return await trio.to_thread.run_sync(client.communicate)
+
+
+#: Opens a file, says so, and fails to read it once its mount has gone.
+HOLD = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+print("open", flush=True)
+sys.stdin.readline()
+os.read(fd, 1)
+"""
+
+
+def is_mounted(path: str) -> bool:
+    return f" {path} " in Path("/proc/self/mounts").read_text()
+
+
+async def test_the_mount_can_be_used_at_once_and_is_gone_afterwards(
+    mountpoint: str,
+) -> None:
+    probe = Probe()
+
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint, strict=True):
+            assert is_mounted(mountpoint)
+            assert await read(f"{mountpoint}/plain") == TEXT
+            names = await trio.to_thread.run_sync(os.listdir, mountpoint)
+
+    assert sorted(names) == sorted(FILES)
+    assert not is_mounted(mountpoint)
+    assert probe.calls["init"] == probe.calls["destroy"] == 1
+    assert not probe.handles
+
+
+async def test_an_unmount_from_outside_ends_the_session(mountpoint: str) -> None:
+    probe = Probe()
+
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint) as session:
+            await trio.run_process(["umount", mountpoint])
+            await session.wait_unmounted()
+
+            assert probe.calls["destroy"] == 1
+
+
+async def test_serve_returns_when_the_filesystem_is_unmounted(mountpoint: str) -> None:
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(triofuse.serve, Probe(), mountpoint)
+            assert await read(f"{mountpoint}/plain") == TEXT
+            await trio.run_process(["umount", mountpoint])
+
+
+async def test_cancelling_serve_unmounts(mountpoint: str) -> None:
+    probe = Probe()
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(triofuse.serve, probe, mountpoint)
+            nursery.cancel_scope.cancel()
+
+    assert not is_mounted(mountpoint)
+    assert probe.calls["destroy"] == 1
+
+
+async def test_an_exception_in_the_block_comes_out_as_it_is(mountpoint: str) -> None:
+    with trio.fail_after(10):
+        with pytest.raises(KeyError, match="mine"):
+            async with triofuse.mount(Probe(), mountpoint):
+                raise KeyError("mine")
+
+    assert not is_mounted(mountpoint)
+
+
+async def test_a_busy_filesystem_is_left_within_a_second(mountpoint: str) -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint):
+            client = await start("cat", f"{mountpoint}/slow")
+            await probe.arrived.wait()
+            began = time.monotonic()
+        took = time.monotonic() - began
+        _, complaint = await outcome(client)
+
+    assert took < 1
+    assert not is_mounted(mountpoint)
+    assert complaint
+
+
+async def test_handles_that_the_kernel_forgets_to_release_are_released(
+    mountpoint: str,
+) -> None:
+    probe = Probe()
+    hold = [sys.executable, "-c", HOLD, f"{mountpoint}/plain"]
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            client = await nursery.start(
+                partial(
+                    trio.run_process,
+                    hold,
+                    stdin=subprocess.PIPE,
+                    capture_stderr=True,
+                    check=False,
+                )
+            )
+            async with triofuse.mount(probe, mountpoint):
+                await until(lambda: len(probe.handles) == 1)
+            await client.stdin.send_all(b"\n")
+
+    assert not probe.handles
+    assert probe.calls["release"] == 1
+
+
+async def test_an_oserror_is_the_callers_errno(mountpoint: str) -> None:
+    with trio.fail_after(10):
+        async with triofuse.mount(Probe(), mountpoint, strict=True):
+            assert await failure_of(f"{mountpoint}/denied") == errno.EACCES
+            assert await failure_of(f"{mountpoint}/absent") == errno.ENOENT
+
+
+async def test_an_accidental_enosys_switches_nothing_off(mountpoint: str) -> None:
+    with trio.fail_after(10):
+        async with triofuse.mount(Probe(), mountpoint, strict=True):
+            assert await failure_of(f"{mountpoint}/nosys") == errno.EOPNOTSUPP
+
+
+async def test_a_bug_costs_its_caller_an_eio_and_nobody_else_anything(
+    mountpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(10):
+        async with triofuse.mount(Probe(), mountpoint):
+            assert await failure_of(f"{mountpoint}/bug") == errno.EIO
+            assert await read(f"{mountpoint}/plain") == TEXT
+
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "Probe.read failed" in record.getMessage()
+    assert "nodeid=4" in record.getMessage()
+    assert record.exc_info is not None
+
+
+async def test_in_strict_mode_a_bug_ends_the_session(mountpoint: str) -> None:
+    with trio.fail_after(10):
+        with pytest.raises(ZeroDivisionError):
+            async with triofuse.mount(Probe(), mountpoint, strict=True):
+                await failure_of(f"{mountpoint}/bug")
+                await trio.sleep_forever()
+
+    assert not is_mounted(mountpoint)
+
+
+async def test_a_filesystem_that_cannot_start_is_not_mounted(mountpoint: str) -> None:
+    class Broken(Probe):
+        async def init(self, config: triofuse.KernelConfig) -> None:
+            raise LookupError("no database")
+
+    broken = Broken()
+    with trio.fail_after(10):
+        with pytest.raises(LookupError, match="no database"):
+            async with triofuse.mount(broken, mountpoint):
+                raise AssertionError
+
+    assert not is_mounted(mountpoint)
+    assert broken.calls["destroy"] == 0
+
+
+async def test_a_killed_client_is_gone_at_once_and_its_handler_cancelled(
+    mountpoint: str,
+) -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint, strict=True):
+            client = await start("cat", f"{mountpoint}/slow")
+            await probe.arrived.wait()
+            client.kill()
+            await outcome(client)
+
+            assert client.returncode == -signal.SIGKILL
+            assert probe.ended == ["cancelled"]
+            assert await read(f"{mountpoint}/plain") == TEXT
+            await until(lambda: not probe.handles)
+
+
+async def test_an_interrupt_passes_when_every_handler_is_busy(mountpoint: str) -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint, max_handlers=1) as session:
+            first = await start("cat", f"{mountpoint}/slow")
+            await probe.arrived.wait()
+            second = await start(
+                "cat", f"{mountpoint}/plain"
+            )  # waits for the only handler
+            await until(lambda: session.statistics().queued == 1)
+            second.send_signal(signal.SIGINT)
+            await outcome(second)
+            first.kill()
+            await outcome(first)
+
+            assert second.returncode == -signal.SIGINT
+            assert probe.ended == ["cancelled"]
+            assert await read(f"{mountpoint}/plain") == TEXT
+
+
+async def test_an_open_whose_caller_is_gone_is_released(mountpoint: str) -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint, strict=True):
+            client = await start("cat", f"{mountpoint}/stubborn")
+            await probe.arrived.wait()
+            client.kill()
+            probe.let_go.set()
+            await outcome(client)
+            await until(lambda: probe.ended == ["open"])
+            await until(lambda: not probe.handles)
+
+            assert probe.calls["release"] == 1
+
+
+async def test_lookups_and_forgets_balance(mountpoint: str) -> None:
+    probe = Probe()
+
+    def storm() -> None:
+        for _ in range(200):
+            for name in FILES:
+                os.stat(f"{mountpoint}/{name}")
+        Path("/proc/sys/vm/drop_caches").write_text("2")
+
+    with trio.fail_after(20):
+        async with triofuse.mount(probe, mountpoint, strict=True):
+            await trio.to_thread.run_sync(storm)
+            await until(lambda: not any(probe.lookups.values()))
+
+
+async def test_a_sleeping_handler_keeps_nobody_waiting(mountpoint: str) -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with triofuse.mount(probe, mountpoint, strict=True):
+            client = await start("cat", f"{mountpoint}/slow")
+            await probe.arrived.wait()
+            began = time.monotonic()
+            await read(f"{mountpoint}/plain")
+            took = time.monotonic() - began
+            probe.let_go.set()
+            out, _ = await outcome(client)
+
+    assert took < 0.5
+    assert out == TEXT.decode()
+
+
+async def test_two_mounts_live_in_one_loop(tmp_path: Path) -> None:
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place in places:
+        place.mkdir()
+    with trio.fail_after(10):
+        async with (
+            triofuse.mount(Probe(), places[0], strict=True),
+            triofuse.mount(Probe(), places[1], strict=True),
+        ):
+            assert await read(f"{places[0]}/plain") == TEXT
+            await trio.run_process(["umount", str(places[0])])
+            assert await read(f"{places[1]}/plain") == TEXT
+
+
+async def test_a_hundred_mounts_leave_nothing_behind(tmp_path: Path) -> None:
+    probes = [Probe() for _ in range(100)]
+    before = sorted(os.listdir("/proc/self/fd"))
+
+    async def use(probe: Probe, place: Path) -> None:
+        place.mkdir()
+        async with triofuse.mount(probe, place, strict=True):
+            assert await read(f"{place}/plain") == TEXT
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for number, probe in enumerate(probes):
+                nursery.start_soon(use, probe, tmp_path / str(number))
+
+    assert all(probe.calls["destroy"] == 1 for probe in probes)
+    assert not any(probe.handles for probe in probes)
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+PROGRAM = textwrap.dedent(
+    """
+    import sys
+    sys.path[:0] = {path!r}
+    import triofuse
+    from tests.session.probe import Probe
+    probe = Probe()
+    probe.on_destroy = lambda: print("destroyed", flush=True)
+    options = triofuse.MountOptions(clear_stale=True)
+    print("starting", flush=True)
+    triofuse.run(probe, sys.argv[1], options)
+    print("ended", flush=True)
+    """
+)
+
+
+async def in_child(
+    mountpoint: str, use: Callable[[subprocess.Popen[str]], Awaitable[None]]
+) -> tuple[int, str]:
+    """Run a program that serves a Probe; return its exit status and output."""
+    program = PROGRAM.format(path=sys.path)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, mountpoint],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        with trio.fail_after(20):
+            await until(lambda: is_mounted(mountpoint))
+            assert await read(f"{mountpoint}/plain") == TEXT
+            await use(child)
+            out, _ = await trio.to_thread.run_sync(child.communicate)
+    finally:
+        child.kill()
+        child.wait()
+    return child.returncode, out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_run_ends_cleanly_on_a_signal(
+    mountpoint: str, number: signal.Signals
+) -> None:
+    async def stop(child: subprocess.Popen[str]) -> None:
+        child.send_signal(number)
+
+    status, out = await in_child(mountpoint, stop)
+
+    assert (status, out) == (0, "starting\ndestroyed\nended\n")
+    assert not is_mounted(mountpoint)
+
+
+async def test_run_ends_when_it_is_unmounted(mountpoint: str) -> None:
+    async def stop(_: subprocess.Popen[str]) -> None:
+        await trio.run_process(["umount", mountpoint])
+
+    status, out = await in_child(mountpoint, stop)
+
+    assert (status, out) == (0, "starting\ndestroyed\nended\n")
+
+
+async def test_after_a_kill_callers_fail_at_once_and_the_next_start_serves(
+    mountpoint: str,
+) -> None:
+    client = None
+
+    async def kill(child: subprocess.Popen[str]) -> None:
+        nonlocal client
+        client = await start("cat", f"{mountpoint}/slow")
+        await trio.to_thread.run_sync(os.stat, f"{mountpoint}/plain")
+        child.kill()
+
+    await in_child(mountpoint, kill)
+    assert client is not None
+    with trio.fail_after(5):
+        _, complaint = await outcome(client)
+    assert complaint
+    assert await failure_of(f"{mountpoint}/plain") == errno.ENOTCONN
+
+    options = triofuse.MountOptions(clear_stale=True)
+    with trio.fail_after(10):
+        async with triofuse.mount(Probe(), mountpoint, options):
+            assert await read(f"{mountpoint}/plain") == TEXT
+
+
+async def test_allow_root_lets_in_root_and_the_owner_only(mountpoint: str) -> None:
+    options = triofuse.MountOptions(allow_root=True)
+    script = f"import os; os.setuid(65534); open('{mountpoint}/plain').read()"
+    with trio.fail_after(20):
+        async with triofuse.mount(Probe(), mountpoint, options):
+            assert await read(f"{mountpoint}/plain") == TEXT
+            result = await trio.run_process(
+                [sys.executable, "-c", script], capture_stderr=True, check=False
+            )
+
+    assert b"PermissionError" in result.stderr

@@ -1,0 +1,214 @@
+"""Mounting: by mount(2) if that is allowed, else by fusermount3.
+
+The law: whatever walks a path runs in a thread, for the path may lead through a
+mount that is served by the very loop which is waiting here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import re
+import select
+import stat
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.fusermount import (
+    Watchdog,
+    find_fusermount,
+    mount_with_fusermount,
+)
+from triofuse.device.libc import mount
+from triofuse.device.mount_error import MountError
+from triofuse.device.mountinfo import MountEntry, identify
+from triofuse.device.mountpoint import Mountpoint, check_mountpoint, detach, unmount
+from triofuse.device.options import MountOptions
+
+__all__ = ["Mount", "mount_filesystem"]
+
+_T = TypeVar("_T")
+
+_INHERITED = re.compile(r"/dev/fd/([0-9]+)")
+
+#: FUSE_MINOR of the misc devices, in linux/miscdevice.h.
+_FUSE_DEVICE = os.makedev(10, 229)
+
+
+@attrs.define(eq=False)
+class Mount:
+    """A mounted filesystem: the owner of its mountpoint, but not of its device.
+
+    Attributes:
+      path: The mountpoint, absolute and without symbolic links, or ``/dev/fd/N``.
+      fd: The descriptor of /dev/fuse, non-blocking and close-on-exec. It is the
+        caller's, who wraps it in a channel and closes it; nothing here touches it
+        again.
+    """
+
+    path: str
+    fd: int
+    _entry: MountEntry | None = attrs.field(default=None, repr=False)
+    _watchdog: Watchdog | None = attrs.field(default=None, repr=False)
+
+    async def unmount(self) -> None:
+        """Unmount the filesystem, lazily if it is in use; again does nothing.
+
+        Only this mount is unmounted, never another one at the same place; if
+        somebody has unmounted it before, that is fine. What was inherited as
+        ``/dev/fd/N`` stays mounted.
+
+        The kernel may write back what it has cached: go on answering requests
+        until this returns, or close the device first. When it is cancelled, the
+        unmounting goes on in its thread.
+
+        Raises:
+          MountError: Another mount covers this one, or unmounting is not allowed.
+        """
+        await _in_thread(self._unmount, abandon=True)
+
+    def _unmount(self) -> None:
+        try:
+            if self._entry is not None:
+                unmount(self._entry)
+            self._entry = None
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.dismiss()
+
+
+async def mount_filesystem(
+    mountpoint: str | os.PathLike[str], options: MountOptions
+) -> Mount:
+    """Mount a filesystem; nobody answers its requests yet.
+
+    Until INIT is answered every access to the mountpoint waits: touch it from
+    other threads or processes only.
+
+    Args:
+      mountpoint: A directory, or a regular file if the filesystem's root is one.
+        ``/dev/fd/N`` is a descriptor of /dev/fuse that was mounted and passed on
+        by whoever started this program: it is taken over as it is, not duplicated,
+        and the options are without effect.
+      options: How to mount.
+
+    Returns:
+      The mount. What it needs has been done even if the caller is cancelled
+      meanwhile: mounting itself does not give way to cancellation, only looking at
+      the mountpoint before it does.
+
+    Raises:
+      MountError: The filesystem is not mounted.
+    """
+    path = os.fspath(mountpoint)
+    if inherited := _INHERITED.fullmatch(path):
+        await trio.lowlevel.checkpoint()
+        return _adopt(path, int(inherited[1]))
+    place = await _in_thread(_check, path, options, abandon=True)
+    return await _in_thread(_mount, place, options, abandon=False)
+
+
+async def _in_thread(function: Callable[..., _T], *arguments: Any, abandon: bool) -> _T:
+    # A limiter of its own: threads that wait for this very filesystem may have used
+    # up the common one.
+    return await trio.to_thread.run_sync(
+        function,
+        *arguments,
+        abandon_on_cancel=abandon,
+        limiter=trio.CapacityLimiter(1),
+    )
+
+
+def _check(path: str, options: MountOptions) -> Mountpoint:
+    return check_mountpoint(path, clear_stale=options.clear_stale)
+
+
+def _mount(place: Mountpoint, options: MountOptions) -> Mount:
+    watchdog = None
+    fd = None if options.auto_unmount else _mount_directly(place, options)
+    if fd is None:
+        fd, watchdog = _mount_indirectly(place, options)
+    try:
+        entry = identify(place.path, fd)
+    except OSError as exc:
+        os.close(fd)
+        if watchdog:
+            watchdog.dismiss()
+        with contextlib.suppress(MountError):
+            detach(place.path, lazy=True)
+        number = exc.errno or errno.EIO
+        raise MountError(number, place.path, "/proc/self/mountinfo") from exc
+    return Mount(place.path, fd, entry, watchdog)
+
+
+def _mount_directly(place: Mountpoint, options: MountOptions) -> int | None:
+    """Call mount(2); return the descriptor, or None if it is not allowed."""
+    try:
+        device = DevFuse.open()
+    except DeviceError as exc:
+        number = exc.errno or errno.EIO
+        words = exc.strerror or ""
+        raise MountError(number, place.path, "open /dev/fuse", words) from None
+    try:
+        data = _mount_data(place, options, device.fd)
+        mount(options.fsname, place.path, options.fstype, options.flags, data)
+    except OSError as exc:
+        device.close()
+        if exc.errno == errno.EPERM:
+            return None
+        raise _mount_error(exc, place, options) from None
+    return device.fd
+
+
+def _mount_data(place: Mountpoint, options: MountOptions, fd: int) -> str:
+    ours = (
+        f"fd={fd},rootmode={place.rootmode:o},"
+        f"user_id={os.getuid()},group_id={os.getgid()}"
+    )
+    data = ",".join([ours, *options.kernel_words()])
+    # The kernel cuts off what is longer: copy_mount_options() in fs/namespace.c.
+    if len(os.fsencode(data)) >= mmap.PAGESIZE:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return data
+
+
+def _mount_error(exc: OSError, place: Mountpoint, options: MountOptions) -> MountError:
+    number = exc.errno or errno.EIO
+    remedy = None
+    if number == errno.EINVAL and options.extra:
+        remedy = f"the kernel does not know one of these: {', '.join(options.extra)}"
+    return MountError(number, place.path, "mount(2)", remedy=remedy)
+
+
+def _mount_indirectly(
+    place: Mountpoint, options: MountOptions
+) -> tuple[int, Watchdog | None]:
+    program = find_fusermount()
+    if program is not None:
+        return mount_with_fusermount(program, place.path, options)
+    if options.auto_unmount:
+        raise MountError(errno.ENOENT, place.path, "fusermount3")
+    raise MountError(errno.EPERM, place.path, "mount(2)")
+
+
+def _adopt(path: str, fd: int) -> Mount:
+    try:
+        status = os.fstat(fd)
+    except OSError as exc:
+        raise MountError(exc.errno or errno.EIO, path, "/dev/fd") from None
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _FUSE_DEVICE:
+        raise MountError(errno.ENODEV, path, "/dev/fd")
+    state = select.poll()
+    state.register(fd, 0)
+    # fuse_dev_poll() in fs/fuse/dev.c: POLLERR if it is not, or no longer, mounted.
+    if state.poll(0):
+        raise MountError(errno.ENOTCONN, path, "/dev/fd")
+    os.set_inheritable(fd, False)
+    os.set_blocking(fd, False)
+    return Mount(path, fd)

@@ -1,0 +1,133 @@
+"""Why a mount or an unmount did not succeed, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+__all__ = ["MountError", "errno_of_words"]
+
+_REMEDIES = {
+    ("stat", errno.ENOENT): "create it first",
+    ("stat", errno.ENOTDIR): "choose a directory or a regular file",
+    ("stat", errno.EACCES): (
+        "a directory on the way may not be searched, or another user's FUSE "
+        "filesystem is mounted there"
+    ),
+    ("stat", errno.ENOTCONN): (
+        "a filesystem that has died is still mounted there: unmount it with "
+        "'umount -l', or let the option clear_stale do it"
+    ),
+    ("mount(2)", errno.EPERM): (
+        "be root or have CAP_SYS_ADMIN, or install fuse3 for its fusermount3"
+    ),
+    ("mount(2)", errno.EACCES): (
+        "a directory on the way may not be searched, or a security module forbids it"
+    ),
+    ("mount(2)", errno.ENODEV): "load FUSE with 'modprobe fuse'",
+    ("mount(2)", errno.ENOENT): "the mountpoint has just vanished",
+    ("mount(2)", errno.ENOTDIR): "the mountpoint has just changed its type",
+    ("fusermount3", errno.ENOENT): "install fuse3: auto_unmount is its fusermount3's",
+    ("fusermount3", errno.ENODEV): "load FUSE with 'modprobe fuse'",
+    ("umount2", errno.EPERM): (
+        "be root or have CAP_SYS_ADMIN, or install fuse3 for its fusermount3"
+    ),
+    ("umount2", errno.EBUSY): (
+        "another mount covers it: unmount that one first; the filesystem itself ends "
+        "when its device is closed"
+    ),
+    ("umount2", errno.ENOENT): (
+        "another mount covers the way to it: unmount that one first; the filesystem "
+        "itself ends when its device is closed"
+    ),
+    ("/dev/fd", errno.EBADF): "whoever starts this program must pass the descriptor",
+    ("/dev/fd", errno.ENODEV): "pass a descriptor of /dev/fuse",
+    ("/dev/fd", errno.ENOTCONN): (
+        "mount the filesystem before passing the descriptor on"
+    ),
+}
+
+#: What fusermount3 says in its own words, as a number, and what to do about it.
+_SAYINGS = (
+    (
+        "user_allow_other",
+        errno.EPERM,
+        "put the line user_allow_other into /etc/fuse.conf, or do without allow_other",
+    ),
+    (
+        "mount failed: Operation not permitted",
+        errno.EPERM,
+        "a container needs the capability SYS_ADMIN",
+    ),
+    ("mount_max", errno.EMFILE, "raise mount_max in /etc/fuse.conf"),
+    ("unknown option", errno.EINVAL, "only mount(2), that is root, may know it"),
+    ("not owned by user", errno.EACCES, "mount on a directory of your own"),
+    ("no write access", errno.EACCES, "mount on a directory that you may write to"),
+    ("is forbidden", errno.EPERM, "mount on a filesystem that holds files of yours"),
+    ("device not found", errno.ENODEV, "load FUSE with 'modprobe fuse'"),
+    ("not found in /etc/mtab", errno.EPERM, "only who mounted it may unmount it"),
+)
+
+
+class MountError(OSError):
+    """A mountpoint cannot be mounted or unmounted: which step failed, and why.
+
+    Args:
+      number: The errno.
+      mountpoint: Where.
+      step: What failed: ``stat``, ``open /dev/fuse``, ``mount(2)``,
+        ``fusermount3``, ``/proc/self/mountinfo``, ``umount2``, ``fusermount3 -u``
+        or ``/dev/fd``.
+      words: What the step said for itself, in place of the errno's own text.
+      remedy: What to do; the usual advice by default.
+
+    Attributes:
+      errno: As above.
+      filename: The mountpoint.
+      mountpoint: The same.
+      step: As above.
+      words: As above; empty where there are none.
+      remedy: As above; empty where none is known.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        mountpoint: str,
+        step: str,
+        words: str = "",
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(number, os.strerror(number), mountpoint)
+        self.mountpoint = mountpoint
+        self.step = step
+        self.words = words
+        self.remedy = _advice(number, step, words) if remedy is None else remedy
+
+    def __reduce__(self) -> tuple[type[MountError], tuple[int | str | None, ...]]:
+        state = (self.errno, self.mountpoint, self.step, self.words, self.remedy)
+        return type(self), state
+
+    def __str__(self) -> str:
+        deed = "unmount" if self.step in {"umount2", "fusermount3 -u"} else "mount on"
+        reason = self.words or f"{self.step}: {self.strerror}"
+        advice = f" ({self.remedy})" if self.remedy else ""
+        return f"cannot {deed} {self.mountpoint}: {reason}{advice}"
+
+
+def errno_of_words(words: str) -> int:
+    """Return the errno that is behind what fusermount3 said, EPERM if none is."""
+    for saying, number, _ in _SAYINGS:
+        if saying in words:
+            return number
+    known = (
+        number for number in errno.errorcode if words.endswith(os.strerror(number))
+    )
+    return next(known, errno.EPERM)
+
+
+def _advice(number: int, step: str, words: str) -> str:
+    for saying, _, remedy in _SAYINGS:
+        if saying in words:
+            return remedy
+    return _REMEDIES.get((step, number), "")

@@ -1,0 +1,368 @@
+"""Replies as the kernel reads them: their sizes, their meaning, what it refuses.
+
+A format says of which structs a reply consists and whether data may follow; its
+decoder returns the value that the filesystem had returned, or raises
+ReplyRefusedError for what earns the caller EIO.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+import attrs
+
+from triofuse.filesystem.flags import IoctlFlags, LockType, StatxMask
+from triofuse.filesystem.replies import (
+    DirEntry,
+    Entry,
+    FileAttr,
+    FileLock,
+    IoctlReply,
+    Opened,
+    Statfs,
+)
+from triofuse.wire import layouts
+from triofuse.wire.decode import ENCODING, ENCODING_ERRORS
+from triofuse.wire.layouts import Layout
+from triofuse.wire.opcodes import FUSE_ROOT_ID
+
+__all__ = [
+    "ATTR",
+    "BYTES",
+    "COPIED",
+    "COPIED_32",
+    "CREATED",
+    "DIRENTPLUS",
+    "DIRENTS",
+    "ENTRY",
+    "IOCTL",
+    "LOCK",
+    "NAMES",
+    "NOTHING",
+    "OFFSET",
+    "OPENED",
+    "REVENTS",
+    "SIZE",
+    "STATFS",
+    "STATX",
+    "TARGET",
+    "BLOCK",
+    "ReplyFormat",
+    "ReplyRefusedError",
+    "made",
+    "written",
+]
+
+T = TypeVar("T")
+
+_NS = 1_000_000_000
+_MAX_SIZE = 2**63 - 1
+_FOR_EVER = 1 << 32
+_MAX_NAME = 4095
+
+_TYPES = {
+    stat.S_IFREG,
+    stat.S_IFDIR,
+    stat.S_IFLNK,
+    stat.S_IFCHR,
+    stat.S_IFBLK,
+    stat.S_IFIFO,
+    stat.S_IFSOCK,
+}
+
+
+class ReplyRefusedError(Exception):
+    """What a reply says cannot be: its caller gets EIO."""
+
+
+def _no_nodes(_: object) -> list[int]:
+    return []
+
+
+@attrs.frozen
+class ReplyFormat(Generic[T]):
+    """How the reply to a request is read.
+
+    Attributes:
+      structs: What it begins with; exactly that, unless data follows.
+      decode: Makes the value of the body, in the layouts of the newest protocol.
+      data: Whether data follows, as much as was asked for at most.
+      counted: Returns the nodes of a value whose lookup counts grow by one.
+      spurned: Returns nodes that the kernel cannot use and forgets at once.
+    """
+
+    structs: tuple[Layout, ...]
+    decode: Callable[[bytes], T]
+    data: bool = False
+    counted: Callable[[T], list[int]] = _no_nodes
+    spurned: Callable[[T], list[int]] = _no_nodes
+
+
+# --- Parts
+
+
+def _require(condition: object, what: str) -> None:
+    if not condition:
+        raise ReplyRefusedError(what)
+
+
+def _seconds(whole: int, nanoseconds: int) -> float:
+    return math.inf if whole >= _FOR_EVER else whole + nanoseconds / _NS
+
+
+def _ns(seconds: int, nanoseconds: int) -> int:
+    return seconds * _NS + min(nanoseconds, _NS - 1)
+
+
+def _attr(fields: Sequence[int], attr_valid: float) -> FileAttr:
+    ino, size, blocks, atime, mtime, ctime, *rest = fields
+    atimensec, mtimensec, ctimensec, mode, nlink, uid, gid, rdev, blksize, flags = rest
+    return FileAttr(
+        ino=ino,
+        mode=mode,
+        nlink=nlink,
+        size=size,
+        blocks=blocks,
+        uid=uid,
+        gid=gid,
+        rdev=rdev,
+        atime_ns=_ns(atime, atimensec),
+        mtime_ns=_ns(mtime, mtimensec),
+        ctime_ns=_ns(ctime, ctimensec),
+        blksize=blksize,
+        flags=flags,
+        attr_valid=attr_valid,
+    )
+
+
+def _believe(attr: FileAttr) -> FileAttr:
+    """Refuse what fuse_invalid_attr() does."""
+    _require(stat.S_IFMT(attr.mode) in _TYPES, f"no file type has mode {attr.mode:#o}")
+    _require(attr.size <= _MAX_SIZE, f"no file has {attr.size} bytes")
+    return attr
+
+
+def _entry(fields: Sequence[int]) -> Entry:
+    nodeid, generation, entry_valid, attr_valid, entry_nsec, attr_nsec, *rest = fields
+    attr = _attr(rest, _seconds(attr_valid, attr_nsec))
+    return Entry(attr, nodeid, generation, _seconds(entry_valid, entry_nsec))
+
+
+def _usable(entry: Entry) -> Entry:
+    _require(entry.nodeid != FUSE_ROOT_ID, "nodeid 1 is the root's")
+    if entry.nodeid:
+        _believe(entry.attr)
+    return entry
+
+
+def _name(encoded: bytes) -> str:
+    return str(encoded, ENCODING, ENCODING_ERRORS)
+
+
+# --- Decoders
+
+
+def _decode_nothing(body: bytes) -> None:
+    return None
+
+
+def _decode_entry(body: bytes) -> Entry:
+    return _usable(_entry(layouts.ENTRY_OUT.unpack(body)))
+
+
+def _decode_attr(body: bytes) -> FileAttr:
+    valid, nsec, *fields = layouts.ATTR_OUT.unpack(body)
+    return _believe(_attr(fields, _seconds(valid, nsec)))
+
+
+def _decode_statx(body: bytes) -> FileAttr:
+    fields = layouts.STATX_OUT.unpack(body)
+    value = dict(zip(layouts.STATX_OUT.fields, fields, strict=True))
+
+    def time(name: str) -> int:
+        return _ns(value[f"stat.{name}.tv_sec"], value[f"stat.{name}.tv_nsec"])
+
+    attr = FileAttr(
+        ino=value["stat.ino"],
+        mode=value["stat.mode"],
+        nlink=value["stat.nlink"],
+        size=value["stat.size"],
+        blocks=value["stat.blocks"],
+        uid=value["stat.uid"],
+        gid=value["stat.gid"],
+        rdev=os.makedev(value["stat.rdev_major"], value["stat.rdev_minor"]),
+        atime_ns=time("atime"),
+        mtime_ns=time("mtime"),
+        ctime_ns=time("ctime"),
+        btime_ns=time("btime") if value["stat.mask"] & StatxMask.BTIME else None,
+        blksize=value["stat.blksize"],
+        attributes=value["stat.attributes"],
+        attr_valid=_seconds(value["attr_valid"], value["attr_valid_nsec"]),
+    )
+    return _believe(attr)
+
+
+def _decode_opened(body: bytes) -> Opened:
+    return Opened(*layouts.OPEN_OUT.unpack(body))
+
+
+def _decode_created(body: bytes) -> tuple[Entry, Opened]:
+    size = layouts.ENTRY_OUT.size
+    return _decode_made(stat.S_IFREG, body[:size]), _decode_opened(body[size:])
+
+
+def _decode_made(kind: int, body: bytes) -> Entry:
+    entry = _decode_entry(body)
+    _require(entry.nodeid, "nodeid 0 cannot be made")
+    _require(stat.S_IFMT(entry.attr.mode) == kind, "another type than was to be made")
+    return entry
+
+
+def _decode_target(body: bytes) -> str:
+    _require(b"\0" not in body, "a NUL in the target")
+    return _name(body)
+
+
+def _decode_names(body: bytes) -> list[str]:
+    _require(not body or body.endswith(b"\0"), "no NUL behind the last name")
+    return [_name(name) for name in body.split(b"\0")[:-1]]
+
+
+def _decode_statfs(body: bytes) -> Statfs:
+    return Statfs(*layouts.STATFS_OUT.unpack(body))
+
+
+def _decode_lock(body: bytes) -> FileLock:
+    lock = FileLock(*layouts.LK_OUT.unpack(body))
+    _require(lock.type in list(LockType), f"no lock is of type {lock.type}")
+    if lock.type != LockType.UNLCK:
+        _require(lock.start <= lock.end <= _MAX_SIZE, "the lock ends before it begins")
+    return lock
+
+
+def _decode_ioctl(body: bytes) -> IoctlReply:
+    result, flags, _, _ = layouts.IOCTL_OUT.unpack_from(body)
+    _require(not flags & IoctlFlags.RETRY, "RETRY is for CUSE only")
+    return IoctlReply(result, body[layouts.IOCTL_OUT.size :])
+
+
+def _records(body: bytes, head: Layout) -> Iterator[tuple[bytes, DirEntry]]:
+    """Yield what stands before each name, and the entry (``parse_dirfile()``).
+
+    The last record is ignored if it is not complete.
+    """
+    fixed = head.size + layouts.DIRENT.size
+    while len(body) >= fixed:
+        ino, offset, namelen, kind = layouts.DIRENT.unpack_from(body, head.size)
+        size = fixed + namelen
+        name = body[fixed:size]
+        _require(0 < namelen <= _MAX_NAME, f"a name of {namelen} bytes")
+        if len(body) < size + -size % 8:
+            return
+        _require(b"/" not in name, f"a slash in the name {name!r}")
+        yield body[: head.size], DirEntry(_name(name), ino, kind << 12, offset)
+        body = body[size + -size % 8 :]
+
+
+def _decode_dirents(body: bytes) -> list[DirEntry]:
+    return [entry for _, entry in _records(body, layouts.NOTHING)]
+
+
+def _decode_direntplus(body: bytes) -> list[DirEntry]:
+    entries = []
+    for head, entry in _records(body, layouts.ENTRY_OUT):
+        found = _entry(layouts.ENTRY_OUT.unpack(head))
+        entry.entry = found if found.nodeid else None
+        entries.append(entry)
+    return entries
+
+
+def _number(layout: Layout) -> ReplyFormat[int]:
+    def decode(body: bytes) -> int:
+        (number,) = layout.unpack(body)
+        return int(number)
+
+    return ReplyFormat((layout,), decode)
+
+
+def _node(entry: Entry) -> list[int]:
+    return [entry.nodeid] if entry.nodeid else []
+
+
+def _created_node(created: tuple[Entry, Opened]) -> list[int]:
+    return _node(created[0])
+
+
+def _listed(entries: list[DirEntry]) -> Iterator[Entry]:
+    """Yield what may count: never the dots (``fuse_direntplus_link()``)."""
+    for entry in entries:
+        if entry.entry is not None and entry.name not in (".", ".."):
+            yield entry.entry
+
+
+def _is_usable(entry: Entry) -> bool:
+    try:
+        _usable(entry)
+    except ReplyRefusedError:
+        return False
+    return True
+
+
+def _listed_nodes(entries: list[DirEntry]) -> list[int]:
+    return [entry.nodeid for entry in _listed(entries) if _is_usable(entry)]
+
+
+def _spurned_nodes(entries: list[DirEntry]) -> list[int]:
+    return [entry.nodeid for entry in _listed(entries) if not _is_usable(entry)]
+
+
+# --- Formats
+
+NOTHING = ReplyFormat((), _decode_nothing)
+ENTRY = ReplyFormat((layouts.ENTRY_OUT,), _decode_entry, counted=_node)
+ATTR = ReplyFormat((layouts.ATTR_OUT,), _decode_attr)
+STATX = ReplyFormat((layouts.STATX_OUT,), _decode_statx)
+OPENED = ReplyFormat((layouts.OPEN_OUT,), _decode_opened)
+CREATED = ReplyFormat(
+    (layouts.ENTRY_OUT, layouts.OPEN_OUT), _decode_created, counted=_created_node
+)
+BYTES = ReplyFormat((), bytes, data=True)
+TARGET = ReplyFormat((), _decode_target, data=True)
+NAMES = ReplyFormat((), _decode_names, data=True)
+SIZE = _number(layouts.GETXATTR_OUT)
+STATFS = ReplyFormat((layouts.STATFS_OUT,), _decode_statfs)
+LOCK = ReplyFormat((layouts.LK_OUT,), _decode_lock)
+BLOCK = _number(layouts.BMAP_OUT)
+IOCTL = ReplyFormat((layouts.IOCTL_OUT,), _decode_ioctl, data=True)
+REVENTS = _number(layouts.POLL_OUT)
+OFFSET = _number(layouts.LSEEK_OUT)
+COPIED = _number(layouts.COPY_FILE_RANGE_OUT)
+COPIED_32 = _number(layouts.WRITE_OUT)
+DIRENTS = ReplyFormat((), _decode_dirents, data=True)
+DIRENTPLUS = ReplyFormat(
+    (), _decode_direntplus, True, counted=_listed_nodes, spurned=_spurned_nodes
+)
+
+
+def made(kind: int) -> ReplyFormat[Entry]:
+    """Return the format of an entry that must be new and of a certain type."""
+
+    def decode(body: bytes) -> Entry:
+        return _decode_made(kind, body)
+
+    return ReplyFormat((layouts.ENTRY_OUT,), decode, counted=_node)
+
+
+def written(size: int) -> ReplyFormat[int]:
+    """Return the format of the answer to a WRITE of ``size`` bytes."""
+
+    def decode(body: bytes) -> int:
+        (number,) = layouts.WRITE_OUT.unpack(body)
+        _require(number <= size, f"{number} bytes written where there were {size}")
+        return int(number)
+
+    return ReplyFormat((layouts.WRITE_OUT,), decode)
