@@ -75,24 +75,27 @@ async def mount(
                 yield session
             except BaseException as exc:  # noqa: BLE001  (raised again below)
                 left_by = exc
-            await _unmount(mounted)
-            session.finish(GRACE)
+            await _unmount(session, mounted)
     except BaseExceptionGroup as group:
         raise _single(group, left_by) from None
     finally:
         session.channel.close()
-        await _unmount(mounted)  # nothing is left to do, unless it timed out above
     if left_by is not None:
         raise left_by
 
 
-async def _unmount(mounted: Mount) -> None:
-    """Unmount in bounded time; closing the device ends what is left."""
+async def _unmount(session: Session, mounted: Mount) -> None:
+    """Unmount while the session still serves, then end it: in bounded time.
+
+    A filesystem that does not answer keeps its unmounting waiting until the device
+    is closed; the thread that waits then finishes by itself.
+    """
     with trio.move_on_after(_UNMOUNT_TIMEOUT, shield=True):
         try:
             await mounted.unmount()
         except MountError as exc:
             _log.error("%s", exc)
+    session.finish(GRACE)
 
 
 def _single(

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from functools import partial
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest

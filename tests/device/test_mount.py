@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.device.mounts import (
+    SECONDS,
+    child,
+    entries_at,
+    leave_dead,
+    mount_unseen,
+    mounted,
+    report,
+)
+from triofuse.device import fusermount, mountinfo
+from triofuse.device.mount import mount_filesystem
+from triofuse.device.mount_error import MountError
+from triofuse.device.mountinfo import connection_device
+from triofuse.device.mountpoint import detach
+from triofuse.device.options import MountOptions
+
+pytestmark = pytest.mark.mount
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="calls mount(2)")
+
+
+@root_only
+async def test_a_mount_is_listed_as_its_options_say(mountpoint: str) -> None:
+    options = MountOptions(fsname="a,b\\c d\n#", subtype="s,t u", max_read=8192)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint, options) as filesystem:
+            (entry,) = entries_at(mountpoint)
+
+            assert entry.fstype == "fuse.s,t u"
+            assert entry.source == "a,b\\c d\n#"
+            assert entry.device == connection_device(filesystem.fd)
+            assert filesystem.path == mountpoint
+
+
+@root_only
+async def test_the_flags_reach_the_kernel(mountpoint: str) -> None:
+    text = "ro,noexec,noatime,sync,dirsync,default_permissions,allow_other"
+
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint, MountOptions.parse(text)):
+            listed = _words_at(mountpoint)
+
+    for word in ("ro", "nosuid", "nodev", "noexec", "noatime"):
+        assert word in listed[5].split(",")
+    for word in ("ro", "sync", "dirsync", "default_permissions", "allow_other"):
+        assert word in listed[-1].split(",")
+
+
+def _words_at(path: str) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    (words,) = (line.split() for line in lines if f" {path} " in line)
+    return words
+
+
+async def test_the_device_neither_blocks_nor_is_inherited(mountpoint: str) -> None:
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint) as filesystem:
+            assert not os.get_blocking(filesystem.fd)
+            assert not os.get_inheritable(filesystem.fd)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "tab\tnewline\n", "back\\slash", "#hash", "\udcff\udcfe", "\\040"]
+)
+async def test_any_name_can_be_mounted_on(mountpoint: str, name: str) -> None:
+    path = os.path.join(mountpoint, name)
+    os.mkdir(path)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(path) as filesystem:
+            assert len(entries_at(path)) == 1
+            await filesystem.unmount()
+
+    assert entries_at(path) == []
+
+
+async def test_the_path_is_made_canonical(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.symlink(mountpoint, f"{mountpoint}-link")
+    monkeypatch.chdir(os.path.dirname(mountpoint))
+
+    with trio.fail_after(SECONDS):
+        async with mounted("./mnt-link/") as filesystem:
+            assert filesystem.path == mountpoint
+            assert len(entries_at(mountpoint)) == 1
+
+
+async def test_a_pathlike_object_will_do(mountpoint: str) -> None:
+    with trio.fail_after(SECONDS):
+        filesystem = await mount_filesystem(Path(mountpoint), MountOptions())
+        await filesystem.unmount()
+    os.close(filesystem.fd)
+
+
+async def test_a_regular_file_can_be_mounted_on(mountpoint: str) -> None:
+    path = os.path.join(mountpoint, "file")
+    os.mknod(path)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(path) as filesystem:
+            assert len(entries_at(path)) == 1
+            await filesystem.unmount()
+
+    assert stat.S_ISREG(os.stat(path).st_mode)
+
+
+async def test_two_mounts_at_one_place_are_told_apart(mountpoint: str) -> None:
+    os.mkdir(other := os.path.join(mountpoint, "other"))
+
+    with trio.fail_after(SECONDS):
+        async with mounted(other) as first, mounted(mountpoint) as second:
+            await second.unmount()
+
+            assert len(entries_at(other)) == 1
+            await first.unmount()
+
+
+async def test_a_kernel_that_tells_less_will_do(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 6.8 no number of a mount is unique, nor does fdinfo name the mount."""
+    monkeypatch.setattr(mountinfo, "connection_device", lambda fd: None)
+    monkeypatch.setattr(mountinfo, "unique_mount_id", lambda fd: 0)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint) as filesystem:
+            await filesystem.unmount()
+
+            assert entries_at(mountpoint) == []
+
+
+async def test_running_out_of_descriptors_leaves_nothing_behind(
+    mountpoint: str,
+) -> None:
+    before = os.listdir("/proc/self/fd")
+    highest = max(map(int, before))
+    numbers = set()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    with trio.fail_after(SECONDS):
+        for limit in range(3, highest + 10):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            try:
+                filesystem = await mount_filesystem(mountpoint, MountOptions())
+            except MountError as exc:
+                filesystem = None
+                numbers.add(exc.errno)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            if filesystem is not None:
+                await filesystem.unmount()
+                os.close(filesystem.fd)
+            assert entries_at(mountpoint) == []
+            assert os.listdir("/proc/self/fd") == before
+
+    assert filesystem is not None
+    assert numbers == {errno.EMFILE}
+
+
+async def test_nothing_is_mounted_for_who_is_cancelled_already(mountpoint: str) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await mount_filesystem(mountpoint, MountOptions())
+
+    assert scope.cancelled_caught
+    assert entries_at(mountpoint) == []
+
+
+async def test_a_missing_mountpoint_is_an_error_that_names_it(mountpoint: str) -> None:
+    path = os.path.join(mountpoint, "missing")
+
+    with pytest.raises(MountError, match=r"cannot mount on .*missing.*create it") as e:
+        await mount_filesystem(path, MountOptions())
+
+    assert (e.value.errno, e.value.filename) == (errno.ENOENT, path)
+
+
+async def test_a_mountpoint_is_a_directory_or_a_regular_file(mountpoint: str) -> None:
+    os.mkfifo(fifo := os.path.join(mountpoint, "fifo"))
+    os.mknod(file := os.path.join(mountpoint, "file"))
+
+    for path in (fifo, f"{file}/below"):
+        with pytest.raises(MountError, match="Not a directory") as e:
+            await mount_filesystem(path, MountOptions())
+        assert e.value.errno == errno.ENOTDIR
+
+
+@root_only
+async def test_an_option_that_the_kernel_refuses_is_named(mountpoint: str) -> None:
+    before = os.listdir("/proc/self/fd")
+
+    with pytest.raises(MountError, match=r"Invalid argument .*colour=blue") as e:
+        await mount_filesystem(mountpoint, MountOptions(extra=("colour=blue",)))
+
+    assert e.value.step == "mount(2)"
+    assert os.listdir("/proc/self/fd") == before
+
+
+@root_only
+async def test_options_that_the_kernel_would_cut_off_are_refused(
+    mountpoint: str,
+) -> None:
+    options = MountOptions(extra=(f"x={'y' * 4096}",))
+
+    with pytest.raises(MountError, match="too long"):
+        await mount_filesystem(mountpoint, options)
+
+
+@root_only
+def test_who_may_not_mount_is_told_what_to_install(public_mountpoint: str) -> None:
+    arguments = ("once", public_mountpoint, "--nobody", "--without-fusermount")
+
+    output = report(*arguments, namespaces=("--mount",))
+
+    assert "mount(2): Operation not permitted (be root" in output
+    assert "install fuse3" in output
+
+
+async def test_without_fusermount_auto_unmount_says_what_to_install(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusermount, "_DIRECTORIES", ())
+
+    with pytest.raises(MountError, match="install fuse3") as e:
+        await mount_filesystem(mountpoint, MountOptions(auto_unmount=True))
+
+    assert e.value.step == "fusermount3"
+
+
+@root_only
+def test_a_missing_device_is_an_error_with_a_remedy(mountpoint: str) -> None:
+    output = report("once", mountpoint, "--without-device", namespaces=("--mount",))
+
+    assert "cannot open /dev/fuse: No such file or directory" in output
+    assert "modprobe fuse" in output
+    assert "--device /dev/fuse" in output
+
+
+async def test_a_stale_mountpoint_is_an_error_with_a_remedy(mountpoint: str) -> None:
+    with trio.fail_after(SECONDS):
+        await leave_dead(mountpoint)
+
+        with pytest.raises(MountError, match="clear_stale") as e:
+            await mount_filesystem(mountpoint, MountOptions())
+
+    assert e.value.errno == errno.ENOTCONN
+    detach(mountpoint, lazy=False)
+
+
+async def test_stale_mounts_are_cleared_away_if_wanted(mountpoint: str) -> None:
+    for _ in range(3):
+        with child("hold", mountpoint, "--options=clear_stale") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "mounted\n"
+    assert len(entries_at(mountpoint)) == 1
+
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint, MountOptions(clear_stale=True)):
+            assert len(entries_at(mountpoint)) == 1
+
+
+@root_only
+async def test_stale_mounts_on_top_of_each_other_are_all_cleared_away(
+    mountpoint: str,
+) -> None:
+    with trio.fail_after(SECONDS):
+        # Nobody answers INIT, so what looks at the mountpoint first would wait.
+        for fd in [mount_unseen(mountpoint) for _ in range(3)]:
+            os.close(fd)
+        assert len(entries_at(mountpoint)) == 3
+
+        async with mounted(mountpoint, MountOptions(clear_stale=True)):
+            assert len(entries_at(mountpoint)) == 1
+
+
+@root_only
+async def test_what_is_below_a_stale_mount_is_not_cleared_away(mountpoint: str) -> None:
+    with trio.fail_after(SECONDS):
+        await leave_dead(mountpoint)
+
+        with pytest.raises(MountError, match="not connected") as e:
+            await mount_filesystem(f"{mountpoint}/x", MountOptions(clear_stale=True))
+
+    assert e.value.errno == errno.ENOTCONN
+    assert len(entries_at(mountpoint)) == 1
+    detach(mountpoint, lazy=True)
+
+
+async def test_an_inherited_descriptor_is_taken_over(mountpoint: str) -> None:
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint) as starter:
+            os.set_blocking(starter.fd, True)
+            os.set_inheritable(starter.fd, True)
+
+            path = f"/dev/fd/{starter.fd}"
+            filesystem = await mount_filesystem(path, MountOptions())
+            await filesystem.unmount()
+
+            assert (filesystem.path, filesystem.fd) == (path, starter.fd)
+            assert not os.get_blocking(starter.fd)
+            assert not os.get_inheritable(starter.fd)
+            assert len(entries_at(mountpoint)) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "number"), [("/dev/null", errno.ENODEV), ("/dev/fuse", errno.ENOTCONN)]
+)
+async def test_an_inherited_descriptor_must_be_a_mounted_device(
+    device: str, number: int
+) -> None:
+    fd = os.open(device, os.O_RDWR)
+    try:
+        with pytest.raises(MountError, match=f"/dev/fd/{fd}") as e:
+            await mount_filesystem(f"/dev/fd/{fd}", MountOptions())
+    finally:
+        os.close(fd)
+
+    assert e.value.errno == number
+    assert e.value.remedy
+
+
+async def test_an_inherited_descriptor_must_be_open() -> None:
+    with pytest.raises(MountError, match="must pass the descriptor") as e:
+        await mount_filesystem("/dev/fd/99999", MountOptions())
+
+    assert e.value.errno == errno.EBADF

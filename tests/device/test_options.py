@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import pytest
+
+from triofuse.device.options import MountOptions
+
+RDONLY, NOSUID, NODEV, NOEXEC, SYNCHRONOUS, DIRSYNC, NOATIME = 1, 2, 4, 8, 16, 128, 1024
+
+
+def test_by_default_nothing_privileged_is_asked_for() -> None:
+    options = MountOptions()
+
+    assert options.flags == NOSUID | NODEV
+    assert options.fstype == "fuse.triofuse"
+    assert options.kernel_words() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("", MountOptions()),
+        (",,", MountOptions()),
+        ("ro", MountOptions(read_only=True)),
+        ("rw", MountOptions(read_only=False)),
+        ("suid,dev", MountOptions(suid=True, dev=True)),
+        ("nosuid,nodev", MountOptions()),
+        ("noexec", MountOptions(exec=False)),
+        ("exec", MountOptions()),
+        ("noatime", MountOptions(noatime=True)),
+        ("atime,async", MountOptions()),
+        ("sync,dirsync", MountOptions(sync=True, dirsync=True)),
+        ("allow_other", MountOptions(allow_other=True)),
+        ("allow_root", MountOptions(allow_root=True)),
+        ("default_permissions", MountOptions(default_permissions=True)),
+        (
+            "auto_unmount,clear_stale",
+            MountOptions(auto_unmount=True, clear_stale=True),
+        ),
+        ("max_read=65536", MountOptions(max_read=65536)),
+        ("fsname=a=b,subtype=", MountOptions(fsname="a=b", subtype="")),
+        ("ro,ro", MountOptions(read_only=True)),
+        ("blksize=512,ro", MountOptions(read_only=True, extra=("blksize=512",))),
+        (r"fsname=a\,b", MountOptions(fsname="a,b")),
+        (r"fsname=a\\,subtype=x", MountOptions(fsname="a\\", subtype="x")),
+        (r"fsname=\a\b", MountOptions(fsname="ab")),
+        ("fsname=a\\", MountOptions(fsname="a\\")),
+        ("fsname=a\nb", MountOptions(fsname="a\nb")),
+        (r'context="a\,b"', MountOptions(extra=('context="a,b"',))),
+    ],
+)
+def test_every_word_has_its_field(text: str, options: MountOptions) -> None:
+    assert MountOptions.parse(text) == options
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("ro,rw", "'rw' contradicts"),
+        ("suid,nosuid", "'nosuid' contradicts"),
+        ("fsname=a,fsname=b", "'fsname=b' contradicts"),
+        ("allow_other,allow_root", "allow_root contradicts"),
+        ("max_read=big", "max_read takes a number"),
+        ("max_read=4095", "max_read"),
+        ("max_read=4294967296", "max_read"),
+        ("fsname=", "fsname"),
+        ("fsname", "'fsname' is no extra option"),
+        ("ro=1", "'ro=1' is no extra option"),
+        ("fd=3", "mount.2. gets fd from triofuse itself"),
+        ("rootmode=40000", "rootmode"),
+        ("user_id=0", "user_id"),
+        ("group_id=0", "group_id"),
+        ("blksize=1,blksize=2", "'blksize' is given twice"),
+        ("fsname=a\0b", "NUL"),
+        ("what\0", "NUL"),
+        (r"odd=a\,fd=3", "comma"),
+        (r'odd="a\,fd=3"', "comma"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        MountOptions.parse(text)
+
+
+def test_extra_options_are_a_tuple_of_texts() -> None:
+    with pytest.raises(TypeError):
+        MountOptions(extra="blksize=512")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing"):
+        MountOptions(extra=("",))
+
+
+def test_a_switch_is_true_or_false() -> None:
+    with pytest.raises(TypeError):
+        MountOptions(read_only="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        (MountOptions(read_only=True), NOSUID | NODEV | RDONLY),
+        (MountOptions(suid=True), NODEV),
+        (MountOptions(dev=True), NOSUID),
+        (MountOptions(exec=False), NOSUID | NODEV | NOEXEC),
+        (MountOptions(sync=True), NOSUID | NODEV | SYNCHRONOUS),
+        (MountOptions(dirsync=True), NOSUID | NODEV | DIRSYNC),
+        (MountOptions(noatime=True), NOSUID | NODEV | NOATIME),
+    ],
+)
+def test_flags_are_those_of_mount(options: MountOptions, flags: int) -> None:
+    assert options.flags == flags
+
+
+def test_the_kernel_hears_of_allow_other_where_allow_root_is_meant() -> None:
+    assert MountOptions(allow_root=True).kernel_words() == ["allow_other"]
+    assert "allow_root" not in MountOptions(allow_root=True).fusermount_text()
+
+
+def test_the_kernel_hears_no_word_that_it_does_not_know() -> None:
+    options = MountOptions(
+        fsname="a,b",
+        default_permissions=True,
+        allow_other=True,
+        max_read=8192,
+        auto_unmount=True,
+        clear_stale=True,
+        extra=("blksize=512",),
+    )
+
+    assert options.kernel_words() == [
+        "default_permissions",
+        "allow_other",
+        "max_read=8192",
+        "blksize=512",
+    ]
+
+
+def test_fusermount_gets_every_word_it_knows() -> None:
+    options = MountOptions(
+        fsname="a,b\\c",
+        subtype="s,t",
+        read_only=True,
+        noatime=True,
+        default_permissions=True,
+        auto_unmount=True,
+        clear_stale=True,
+    )
+
+    assert options.fusermount_text() == (
+        r"fsname=a\,b\\c,subtype=s\,t,ro,nosuid,nodev,exec,async,noatime,"
+        "auto_unmount,default_permissions"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        MountOptions(),
+        MountOptions(fsname="\\,\\\\,,", subtype="\\"),
+        MountOptions(fsname="a b\t\n#", read_only=True, dev=True, suid=True),
+        MountOptions(sync=True, dirsync=True, noatime=True, exec=False),
+        MountOptions(allow_other=True, max_read=4096, auto_unmount=True),
+        MountOptions(extra=("blksize=512", "large_read")),
+    ],
+)
+def test_what_fusermount_is_told_reads_back_the_same(options: MountOptions) -> None:
+    assert MountOptions.parse(options.fusermount_text()) == options
+
+
+def test_a_plain_type_needs_no_subtype() -> None:
+    assert MountOptions(subtype="").fstype == "fuse"
+    assert "subtype" not in MountOptions(subtype="").fusermount_text()
