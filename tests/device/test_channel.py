@@ -13,7 +13,6 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from triofuse import BackingId, Channel, DevFuse, DeviceError
-from triofuse.device import channel as channel_module
 
 
 @attrs.define(eq=False)
@@ -56,7 +55,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, *errors: int) -> None:
             raise OSError(left.pop(0), "injected")
         return real(fd, buffers)
 
-    monkeypatch.setattr(channel_module.os, "readv", readv)
+    monkeypatch.setattr("triofuse.device.channel.os.readv", readv)
 
 
 def test_one_read_is_one_request(pair: Pair) -> None:

@@ -53,7 +53,11 @@ def check_mountpoint(mountpoint: str, *, clear_stale: bool) -> Mountpoint:
 def _mode(path: str, *, clear_stale: bool) -> int | None:
     """Return ``st_mode``; None if a dead filesystem is to be cleared away."""
     try:
-        return os.stat(path).st_mode
+        mode = os.stat(path).st_mode
+        # Attributes may outlive their filesystem in the kernel's cache; the state of
+        # the filesystem is asked for each time: fuse_statfs() in fs/fuse/inode.c.
+        os.statvfs(path)
+        return mode
     except OSError as exc:
         if exc.errno == errno.ENOTCONN and clear_stale:
             return None

@@ -1,0 +1,80 @@
+"""Each example, mounted by a process of its own, as a user would."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import mounts_below
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+#: Writable examples, which the programs and the POSIX table run on.
+WRITABLE = ["memfs", "passthrough"]
+
+
+def is_served(mountpoint: str) -> bool:
+    """Whether something is mounted, and alive."""
+    try:
+        return mountpoint in mounts_below(mountpoint) and bool(os.statvfs(mountpoint))
+    except OSError:
+        return False
+
+
+def wait_mounted(mountpoint: str, server: subprocess.Popen[str]) -> None:
+    """Wait until something is mounted: the kernel tells who polls the table."""
+    deadline = time.monotonic() + 20
+    with open("/proc/self/mounts") as table:
+        changes = select.poll()
+        changes.register(table, select.POLLPRI)
+        while not is_served(mountpoint):
+            assert server.poll() is None, server.communicate()
+            assert time.monotonic() < deadline
+            changes.poll(200)
+
+
+@contextmanager
+def serving(*command: str, mountpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """Run an example; end it with Ctrl-C and expect it to be content."""
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(
+        [sys.executable, *command], stdout=pipe, stderr=pipe, text=True
+    )
+    try:
+        wait_mounted(mountpoint, server)
+        yield server
+        server.send_signal(signal.SIGINT)
+        out, complaints = server.communicate(timeout=20)
+        assert (server.returncode, complaints) == (0, ""), out
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def example(name: str, mountpoint: str, source: Path) -> list[str]:
+    """Return the command that runs a writable example."""
+    path = str(EXAMPLES / f"{name}.py")
+    options = ["-o", "allow_other,dev,suid" if os.geteuid() == 0 else ""]
+    if name == "passthrough":
+        source.mkdir()
+        return [path, str(source), mountpoint, *options]
+    return [path, mountpoint, *options]
+
+
+@pytest.fixture(params=WRITABLE)
+def mounted(
+    request: pytest.FixtureRequest, mountpoint: str, tmp_path: Path
+) -> Iterator[Path]:
+    """The root of a mounted example."""
+    command = example(request.param, mountpoint, tmp_path / "source")
+    with serving(*command, mountpoint=mountpoint):
+        yield Path(mountpoint)
