@@ -43,6 +43,11 @@ class Control:
         }
         return {opcode: _decoding(opcode, action) for opcode, action in act.items()}
 
+    def reject(self, unique: int) -> None:
+        """Answer a message that makes no sense; 0 is the number of no request."""
+        if unique:
+            self._answer(unique, errno.EIO)
+
     def _forget(self, request: Request) -> None:
         if isinstance(request, Forget):
             self._handles.forget(request)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import attrs
 
 from triofuse.device.channel import Channel
-from triofuse.wire.decode import Message, peek
+from triofuse.wire.decode import Message, peek, peek_unique
 from triofuse.wire.errors import ProtocolError
 
 __all__ = ["Arrival", "Intake"]
@@ -30,16 +30,22 @@ _MAX_SPARES = 4
 Arrival = tuple[int, int, Message]
 
 
+def _drop(unique: int) -> None:
+    """Leave a message that makes no sense."""
+
+
 @attrs.define(eq=False)
 class Intake:
     """Receives messages, deals with control requests, hands on the others.
 
     Attributes:
       control: What to call with a message, by opcode, instead of handing it on.
+      reject: What to call with the ``unique`` of a message that makes no sense.
     """
 
     _channel: Channel
     _size: int
+    reject: Callable[[int], None] = attrs.field(default=_drop, init=False)
     control: dict[int, Callable[[Message], None]] = attrs.field(
         factory=dict, init=False
     )
@@ -63,9 +69,14 @@ class Intake:
         message = self._take(size)
         try:
             opcode, unique = peek(message)
-            control = self.control.get(opcode)
-            if control is None:
-                return opcode, unique, message
+        except ProtocolError as exc:
+            self._complain(message, exc)
+            self.reject(peek_unique(message))
+            return None
+        control = self.control.get(opcode)
+        if control is None:
+            return opcode, unique, message
+        try:
             control(message)
         except ProtocolError as exc:
             self._complain(message, exc)
@@ -99,4 +110,4 @@ class Intake:
 
     def _complain(self, message: Message, exc: ProtocolError) -> None:
         head = bytes(message[:64]).hex(" ", 8)
-        _log.error("dropped a malformed message: %s: %s...", exc, head)
+        _log.error("a malformed message: %s: %s...", exc, head)

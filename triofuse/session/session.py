@@ -143,13 +143,14 @@ class Session:
             self.allowed_uids,
             self.strict,
         )
-        intake = Intake(self.channel, agreement.receive_size)
         try:
             async with trio.open_nursery() as nursery:
-                self._handlers = handlers = Handlers(
-                    nursery, intake, service, self.max_handlers
-                )
-                intake.control = Control(nursery, handles, handlers, service).table()
+                intake = Intake(self.channel, agreement.receive_size)
+                handlers = Handlers(nursery, intake, service, self.max_handlers)
+                control = Control(nursery, handles, handlers, service)
+                intake.control = control.table()
+                intake.reject = control.reject
+                self._handlers = handlers
                 nursery.start_soon(self._read, intake, handlers)
                 task_status.started(self)
         finally:

@@ -35,6 +35,7 @@ __all__ = [
     "named",
     "operation_name",
     "peek",
+    "peek_unique",
     "with_payload",
 ]
 
@@ -86,6 +87,12 @@ def peek(message: Message) -> tuple[int, int]:
     if length != len(message) or length < IN_HEADER.size:
         raise malformed(message, "len", f"says {length}")
     return opcode, unique
+
+
+def peek_unique(message: Message) -> int:
+    """Return the ``unique`` of a message that `peek` refuses, 0 if it has none."""
+    whole = len(message) >= _PEEK.size
+    return int(_PEEK.unpack_from(message)[2]) if whole else 0
 
 
 def fixed(request: Callable[..., R], layout: Layout = NOTHING) -> Decoder[R]:
