@@ -98,6 +98,7 @@ class Service:
             return
         decode, method, encode, operation = bound
         request: Request | None = None
+        value: Any = None
         try:
             request = decode(message)
             if self._trace:
@@ -106,15 +107,11 @@ class Service:
                 self._admit(request)
             value = await method(request)
             body = encode(value, request)
-        except trio.Cancelled:
-            error = errno.EINTR if scope.cancel_called else errno.ECONNABORTED
+        except BaseException as exc:  # noqa: BLE001  (the one place that answers EIO)
+            error = _errno_of(exc, interrupted=scope.cancel_called)
             await self._fail(unique, error)
-            raise
-        except OSError as exc:
-            await self._fail(unique, _errno_of(exc))
-        except Exception as exc:  # noqa: BLE001  (the one place that answers EIO)
-            await self._fail(unique, errno.EIO)
-            self._blame(operation, request, exc)
+            await self._take_back(operation, request, value)
+            self._judge(operation, request, exc)
         else:
             size = body.nbytes if type(body) is memoryview else len(body)
             header = encode_header(unique, size)
@@ -124,7 +121,9 @@ class Service:
             try:
                 await self._sender.send(buffers)
             except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
-                await self._refused(operation, request, value, exc)
+                if not isinstance(exc, FileNotFoundError):
+                    _log.error("the reply to %r is refused: %s", request, exc)
+                await self._take_back(operation, request, value)
 
     def _admit(self, request: Request) -> None:
         if self._allowed_uids is not None and request.uid not in self._allowed_uids:
@@ -149,20 +148,20 @@ class Service:
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             _log.debug("%d: the kernel takes no reply: %s", unique, exc)
 
-    async def _refused(
-        self, operation: Operation, request: Request, value: Any, exc: Exception
+    async def _take_back(
+        self, operation: Operation, request: Request | None, value: Any
     ) -> None:
         """Undo a success that reached nobody.
 
-        ENOENT is normal: the caller was killed, or the connection aborted.
+        Normal for a caller that was killed meanwhile (ENOENT on the reply).
         """
-        if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
-            _log.error("the kernel refused the reply to %r: %s", request, exc)
+        if value is None:
+            return
         with trio.CancelScope(shield=True):
             for undoing in operation.undo(value, request):
                 try:
                     await self._undo(undoing)
-                except Exception:  # noqa: BLE001  (a bug of the filesystem must not stop the rest)
+                except Exception:  # noqa: BLE001  (a bug must not stop the rest)
                     _log.exception("undoing %r failed", request)
 
     async def _undo(self, request: Request) -> None:
@@ -173,29 +172,51 @@ class Service:
         elif isinstance(request, Release):
             await self._handles.release(request)
 
-    def _blame(
-        self, operation: Operation, request: Request | None, exc: Exception
+    def _judge(
+        self, operation: Operation, request: Request | None, exc: BaseException
     ) -> None:
-        """Log what a filesystem or the kernel did wrong; in strict mode raise it."""
-        if isinstance(exc, ProtocolError):
+        """Log what is a bug, raise what is not for the caller of the request only."""
+        cause = _unwrapped(exc)
+        if isinstance(cause, OSError):
+            return
+        if isinstance(cause, BaseExceptionGroup):
+            cancelled, others = cause.split(trio.Cancelled)
+            if cancelled is not None and isinstance(others, ExceptionGroup):
+                # What else went wrong must not pass where the cancellation ends.
+                self._judge(operation, request, others)
+                raise cancelled
+        if not isinstance(cause, Exception):  # Cancelled, KeyboardInterrupt
+            raise exc
+        if isinstance(cause, ProtocolError):
             _log.error("the kernel's message makes no sense: %s", exc)
             return
-        name = type(self._filesystem).__name__
-        method = f"{name}.{operation.method}"
+        method = f"{type(self._filesystem).__name__}.{operation.method}"
         _log.error("%s failed, the caller gets EIO: %r", method, request, exc_info=exc)
         if self.strict:
             raise exc
 
 
-def _errno_of(exc: OSError) -> int:
-    """Return the errno to answer for an OSError.
+def _unwrapped(exc: BaseException) -> BaseException:
+    """Return the one exception that a nursery of the filesystem's has wrapped."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
+
+
+def _errno_of(exc: BaseException, *, interrupted: bool) -> int:
+    """Return the errno to answer for an exception.
 
     ENOSYS would switch the operation off for good: only FuseError can mean that.
     """
-    error = exc.errno
+    cause = _unwrapped(exc)
+    if not isinstance(cause, Exception):
+        return errno.EINTR if interrupted else errno.ECONNABORTED
+    if not isinstance(cause, OSError):
+        return errno.EIO
+    error = cause.errno
     if error is None or not 0 < error <= _MAX_ERRNO:
         _log.error("an OSError without a usable errno becomes EIO", exc_info=exc)
         return errno.EIO
-    if error == errno.ENOSYS and not isinstance(exc, FuseError):
+    if error == errno.ENOSYS and not isinstance(cause, FuseError):
         return errno.EOPNOTSUPP
     return error
