@@ -194,7 +194,7 @@ async def test_a_queued_request_that_is_interrupted_is_never_started() -> None:
 
         async def fail(self) -> bytes:
             self.started += 1
-            await trio.sleep_forever()
+            await trio.Event().wait()
             return b""
 
     filesystem = Counting()

@@ -50,6 +50,9 @@ _REFUSED = {
 }
 
 
+_KNOWN = sum(InitFlags)  # of each bit once: an alias is no member of its own
+
+
 def _within(low: int, high: int) -> Callable[[Any, Any, int], None]:
     """Validate a number, also when it is assigned later."""
 
@@ -101,7 +104,8 @@ class KernelConfig:
     @property
     def granted(self) -> InitFlags:
         """What is both wanted and offered."""
-        return self.wanted & self.offered
+        timeout = InitFlags.REQUEST_TIMEOUT if self.request_timeout else 0
+        return (self.wanted | timeout) & self.offered
 
     def want(self, flags: InitFlags) -> None:
         """Ask for capabilities.
@@ -110,6 +114,10 @@ class KernelConfig:
           CapabilityError: The kernel does not offer one, triofuse cannot honour
             it, or the filesystem lacks the method for it.
         """
+        unknown = flags & ~_KNOWN
+        if unknown:
+            message = f"no capability has the bits {int(unknown):#x}"
+            raise CapabilityError(message)
         for flag in flags:
             self._check(flag)
         self.wanted |= flags

@@ -1,1 +1,22 @@
-"""The kernel's side of a channel, for tests without a kernel."""
+"""The kernel's side of a channel, for tests without a kernel.
+
+``async with open_kernel(MyFS()) as kernel: entry = await kernel.lookup(1, "x")``.
+"""
+
+from triofuse.testing.connection import Refusal
+from triofuse.testing.kernel import FakeKernel, open_kernel
+from triofuse.testing.messages import Caller, Creator
+from triofuse.testing.notifications import Notification
+from triofuse.testing.terms import LINUX_6_18, Offer, Terms
+
+__all__ = [
+    "LINUX_6_18",
+    "Caller",
+    "Creator",
+    "FakeKernel",
+    "Notification",
+    "Offer",
+    "Refusal",
+    "Terms",
+    "open_kernel",
+]

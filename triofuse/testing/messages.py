@@ -100,9 +100,7 @@ def encode_request(
     """Return a whole message."""
     length = layouts.IN_HEADER.size + len(body) + len(extensions)
     words = len(extensions) // 8
-    header = layouts.IN_HEADER.pack(
-        length, opcode, unique, nodeid, *credentials, words
-    )
+    header = layouts.IN_HEADER.pack(length, opcode, unique, nodeid, *credentials, words)
     return header + body + extensions
 
 

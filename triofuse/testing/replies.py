@@ -32,6 +32,7 @@ from triofuse.wire.opcodes import FUSE_ROOT_ID
 
 __all__ = [
     "ATTR",
+    "BLOCK",
     "BYTES",
     "COPIED",
     "COPIED_32",
@@ -50,7 +51,6 @@ __all__ = [
     "STATFS",
     "STATX",
     "TARGET",
-    "BLOCK",
     "ReplyFormat",
     "ReplyRefusedError",
     "made",
@@ -76,7 +76,15 @@ _TYPES = {
 
 
 class ReplyRefusedError(Exception):
-    """What a reply says cannot be: its caller gets EIO."""
+    """A reply that cannot be: its caller gets EIO.
+
+    Attributes:
+      errno: What the server's ``write`` fails with; 0 where it does not.
+    """
+
+    def __init__(self, reason: str, errno: int = 0) -> None:
+        super().__init__(reason)
+        self.errno = errno
 
 
 def _no_nodes(_: object) -> list[int]:
@@ -166,7 +174,7 @@ def _name(encoded: bytes) -> str:
 # --- Decoders
 
 
-def _decode_nothing(body: bytes) -> None:
+def _decode_nothing(_: bytes) -> None:
     return None
 
 

@@ -10,6 +10,7 @@ from triofuse.filesystem.flags import InitFlags
 from triofuse.testing.replies import ReplyRefusedError
 from triofuse.wire import layouts
 from triofuse.wire.layouts import Layout
+from triofuse.wire.opcodes import FUSE_KERNEL_VERSION
 
 __all__ = ["LINUX_6_18", "Offer", "Terms"]
 
@@ -35,6 +36,8 @@ _OLDER = [
     (12, layouts.MKNOD_IN, 8),
     (12, layouts.CREATE_IN, 8),
 ]
+
+_NOTHING_YET = InitFlags(0)
 
 _SHORT_SETXATTR = layouts.SETXATTR_IN.prefix(8)
 
@@ -62,7 +65,7 @@ class Offer:
             self.major, self.minor, self.max_readahead, low, high
         )
         for before, size in _OLDER_INIT:
-            if self.minor < before:
+            if (self.major, self.minor) < (FUSE_KERNEL_VERSION, before):
                 return body[:size]
         return body
 
@@ -85,7 +88,7 @@ class Terms:
     """
 
     minor: int = 45
-    granted: InitFlags = InitFlags(0)
+    granted: InitFlags = _NOTHING_YET
     max_readahead: int = 0
     max_background: int = 0
     congestion_threshold: int = 0
@@ -103,8 +106,6 @@ class Terms:
         Raises:
           ReplyRefusedError: The kernel would refuse the connection.
         """
-        if len(body) > layouts.INIT_OUT.size:
-            raise ReplyRefusedError(f"{len(body)} bytes of fuse_init_out")
         answer = layouts.INIT_OUT.unpack(body.ljust(layouts.INIT_OUT.size, b"\0"))
         values = dict(zip(layouts.INIT_OUT.fields, answer, strict=True))
         if values["major"] != offer.major:

@@ -1,0 +1,85 @@
+"""Each folder imports from those below it only; the source itself says so."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import triofuse
+
+PACKAGE = Path(triofuse.__file__).parent
+
+#: From the lowest to the highest; modules at the top come last.
+LAYERS = ["filesystem", "wire", "device", "session", "testing", ""]
+
+#: What a layer does not even know although it is below.
+STRANGERS = {"device": {"wire"}}
+
+#: What is no part of Python.
+DEPENDENCIES = {"filesystem": {"attrs"}, "wire": {"attrs"}}
+ALL_DEPENDENCIES = {"attrs", "trio"}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(module: Path) -> str:
+    """Return the folder of a module, "" for the top."""
+    parts = module.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Yield the full name of every module that ``module`` imports from."""
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            yield from _imported(node.module, node.names)
+
+
+def _imported(package: str, names: list[ast.alias]) -> Iterator[str]:
+    """Yield ``package``, or its modules where these are what is imported."""
+    if package not in ("triofuse", *(f"triofuse.{layer}" for layer in LAYERS)):
+        yield package
+        return
+    yield from (f"{package}.{alias.name}" for alias in names)
+
+
+def inner_layer(name: str) -> str:
+    """Return the layer of an imported module of this package."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in LAYERS else ""
+
+
+each_module = pytest.mark.parametrize(
+    "module", MODULES, ids=[str(module.relative_to(PACKAGE)) for module in MODULES]
+)
+
+
+def test_every_folder_has_its_place() -> None:
+    assert {layer_of(module) for module in MODULES} == set(LAYERS)
+
+
+@each_module
+def test_a_module_imports_from_its_layer_or_below(module: Path) -> None:
+    layer = layer_of(module)
+    allowed = set(LAYERS[: LAYERS.index(layer) + 1]) - STRANGERS.get(layer, set())
+
+    inner = [name for name in imports(module) if name.split(".")[0] == "triofuse"]
+
+    assert [name for name in inner if inner_layer(name) not in allowed] == []
+
+
+@each_module
+def test_a_module_imports_from_the_outside_what_its_layer_may(module: Path) -> None:
+    allowed = DEPENDENCIES.get(layer_of(module), ALL_DEPENDENCIES)
+
+    outer = {name.split(".")[0] for name in imports(module)} - {"triofuse"}
+
+    assert outer - sys.stdlib_module_names - allowed == set()
