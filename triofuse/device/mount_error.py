@@ -102,7 +102,8 @@ class MountError(OSError):
         self.mountpoint = mountpoint
         self.step = step
         self.words = words
-        self.remedy = _advice(number, step, words) if remedy is None else remedy
+        advice = _advice(number, step, words) if remedy is None else remedy
+        self.remedy: str = advice
 
     def __reduce__(self) -> tuple[type[MountError], tuple[int | str | None, ...]]:
         state = (self.errno, self.mountpoint, self.step, self.words, self.remedy)

@@ -26,10 +26,10 @@ class Layout(struct.Struct):
 
     def __init__(self, cname: str, declaration: str) -> None:
         pairs = [field.rpartition(":") for field in declaration.split()]
-        self.cname = cname
-        self.declaration = declaration
-        self.codes = "".join(code for _, _, code in pairs)
-        self.fields = tuple(name for name, _, _ in pairs if name)
+        self.cname: str = cname
+        self.declaration: str = declaration
+        self.codes: str = "".join(code for _, _, code in pairs)
+        self.fields: tuple[str, ...] = tuple(name for name, _, _ in pairs if name)
         self.absent: tuple[int, ...] = ()
         super().__init__("=" + self.codes)
 
