@@ -172,7 +172,7 @@ class Asking(Connection):
                 minor = FUSE_KERNEL_MINOR_VERSION
                 offer = attrs.evolve(offer, major=FUSE_KERNEL_VERSION, minor=minor)
                 body = await self._init(offer)
-            self.terms = Terms.decode(offer, body)
+            self.terms: Terms = Terms.decode(offer, body)
         except (OSError, ReplyRefusedError):
             self._dead = self._dead or errno.ECONNREFUSED
         self._ready.set()
