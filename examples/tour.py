@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 import trio
-from memfs import MemFS
 
 import triofuse
+from memfs import MemFS
 
 SOURCE = Path(triofuse.__file__).parent
 STEPS = """

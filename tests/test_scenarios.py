@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from memfs import MemFS
-from passthrough import Passthrough
 
 import triofuse
+from memfs import MemFS
+from passthrough import Passthrough
 from tests.clients import Client, Status, fake_kernel, real_kernel
 
 Kernel = Callable[[triofuse.Filesystem, str], AbstractAsyncContextManager[Client]]

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,19 +46,20 @@ def wait_mounted(mountpoint: str, server: subprocess.Popen[str]) -> None:
 @contextmanager
 def serving(*command: str, mountpoint: str) -> Iterator[subprocess.Popen[str]]:
     """Run an example; end it with Ctrl-C and expect it to be content."""
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(
-        [sys.executable, *command], stdout=pipe, stderr=pipe, text=True
-    )
-    try:
-        wait_mounted(mountpoint, server)
-        yield server
-        server.send_signal(signal.SIGINT)
-        out, complaints = server.communicate(timeout=20)
-        assert (server.returncode, complaints) == (0, ""), out
-    finally:
-        server.kill()
-        server.communicate()
+    with tempfile.TemporaryFile("w+") as said:  # a pipe that is full would block it
+        server = subprocess.Popen(
+            [sys.executable, *command], stdout=said, stderr=said, text=True
+        )
+        try:
+            wait_mounted(mountpoint, server)
+            yield server
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=20)
+        finally:
+            server.kill()
+            server.wait()
+        said.seek(0)
+        assert (server.returncode, said.read()) == (0, "")
 
 
 def example(name: str, mountpoint: str, source: Path) -> list[str]:
