@@ -89,7 +89,7 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
-from triofuse.session.handlers import SessionStatistics
+from triofuse.session.pending import SessionStatistics
 from triofuse.session.session import Session
 from triofuse.wire.errors import HandshakeError, ProtocolError
 

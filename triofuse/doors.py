@@ -13,9 +13,9 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.device.mount import Mount, mount_filesystem
-from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.session.exceptions import unwrapped
 from triofuse.session.session import GRACE, Session
 
 __all__ = ["mount", "run", "serve"]
@@ -56,6 +56,9 @@ async def mount(
 
     Source: mount(2), fuse(4), fusermount3(1).
     """
+    if max_handlers < 1:
+        message = f"max_handlers must be at least 1, not {max_handlers}"
+        raise ValueError(message)
     options = options or MountOptions()
     mounted = await mount_filesystem(mountpoint, options)
     session = Session(
@@ -77,9 +80,9 @@ async def mount(
                 left_by = exc
             await _unmount(session, mounted)
     except BaseExceptionGroup as group:
-        raise _single(group, left_by) from None
+        raise _combined(group, left_by) from None
     finally:
-        session.channel.close()
+        session.channel.close()  # where run() has not come to it
     if left_by is not None:
         raise left_by
 
@@ -90,27 +93,30 @@ async def _unmount(session: Session, mounted: Mount) -> None:
     A filesystem that does not answer keeps its unmounting waiting until the device
     is closed; the thread that waits then finishes by itself.
     """
-    with trio.move_on_after(_UNMOUNT_TIMEOUT, shield=True):
-        try:
+    try:
+        with trio.move_on_after(_UNMOUNT_TIMEOUT, shield=True) as scope:
             await mounted.unmount()
-        except MountError as exc:
-            _log.error("%s", exc)
-    session.finish(GRACE)
+        if scope.cancelled_caught:
+            _log.error("%s: unmounting takes its time; goes on alone", mounted.path)
+    except Exception as exc:  # noqa: BLE001  (whatever it is, the session must end)
+        _log.error("%s cannot be unmounted: %s", mounted.path, exc)
+    finally:
+        session.finish(GRACE)
 
 
-def _single(
-    group: BaseExceptionGroup[BaseException], left_by: BaseException | None = None
+def _combined(
+    group: BaseExceptionGroup[BaseException], left_by: BaseException | None
 ) -> BaseException:
-    """Return what a nursery wrapped, where that is one exception.
+    """Return what to raise where the session failed, and perhaps its block as well.
 
     A block that was cancelled because its session failed adds nothing.
     """
-    exc: BaseException = group
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    if left_by is not None and not isinstance(left_by, trio.Cancelled):
-        return BaseExceptionGroup("both the mount and its block failed", [exc, left_by])
-    return exc
+    if isinstance(left_by, BaseExceptionGroup):
+        _, left_by = left_by.split(trio.Cancelled)
+    exc = unwrapped(group)
+    if left_by is None or isinstance(left_by, trio.Cancelled):
+        return exc
+    return BaseExceptionGroup("both the mount and its block failed", [exc, left_by])
 
 
 async def serve(
@@ -167,7 +173,7 @@ def run(
     try:
         trio.run(main)
     except BaseExceptionGroup as group:
-        raise _single(group) from None
+        raise unwrapped(group) from None
 
 
 async def _cancel_on_signal(

@@ -54,7 +54,7 @@ def test_what_is_taken_by_default_is_offered_by_6_18() -> None:
     ("method", "implied"),
     [
         ("setlk", InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS),
-        ("readdirplus", InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO),
+        ("readdirplus", InitFlags.DO_READDIRPLUS),
         ("lookup", InitFlags(0)),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_capability_can_be_taken_and_declined() -> None:
         (InitFlags.POSIX_LOCKS, r"POSIX_LOCKS: the filesystem has no method setlk\(\)"),
         (InitFlags.FLOCK_LOCKS, r"FLOCK_LOCKS: .* no method setlk\(\)"),
         (InitFlags.DO_READDIRPLUS, r"DO_READDIRPLUS: .* no method readdirplus\(\)"),
-        (InitFlags.READDIRPLUS_AUTO, r"READDIRPLUS_AUTO: .* method readdirplus\(\)"),
+        (InitFlags.READDIRPLUS_AUTO, r"READDIRPLUS_AUTO: .* method readdir\(\)"),
         (InitFlags.POSIX_ACL, r"POSIX_ACL: .* no method getxattr\(\)"),
     ],
 )
@@ -225,6 +225,18 @@ def test_without_init_ext_nothing_of_flags2_is_granted() -> None:
     agreement = agree(proposed, LIMIT)
 
     assert agreement.flags == DEFAULT_FLAGS & ~InitFlags.INIT_EXT
+
+
+def test_only_a_filesystem_that_lists_both_ways_is_asked_both_ways() -> None:
+    both = propose(offer(), frozenset({"readdir", "readdirplus"}))
+
+    assert InitFlags.READDIRPLUS_AUTO in both.wanted
+
+
+@pytest.mark.parametrize("figure", [2, 50, 999_999_999])
+def test_a_granularity_is_a_power_of_ten(figure: int) -> None:
+    with pytest.raises(ValueError, match="power of ten"):
+        config().time_gran = figure
 
 
 def test_a_timeout_brings_its_capability() -> None:

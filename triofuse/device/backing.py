@@ -53,6 +53,8 @@ class BackingId:
 
 def open_backing(device: DevFuse, fd: int) -> BackingId:
     """Register the regular file ``fd``; `ChannelSender.open_backing` says more."""
+    if device.fd == -1:
+        raise DeviceError(errno.EBADF, device.path, "use a device that is closed")
     argument = bytearray(struct.pack("=iIQ", fd, 0, 0))
     try:
         # Only for a mutable argument does ioctl() return what the kernel does.

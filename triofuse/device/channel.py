@@ -116,9 +116,12 @@ class Channel:
 
         Raises:
           DeviceError: Nothing is mounted, or the device cannot be opened.
+          trio.ClosedResourceError: The channel is closed.
 
         Source: ``fuse_dev_ioctl_clone()`` in fs/fuse/dev.c.
         """
+        if self.device.fd == -1:
+            raise trio.ClosedResourceError("this channel was closed")
         clone = DevFuse.open(self.device.path)
         try:
             fcntl.ioctl(clone.fd, _IOC_CLONE, array.array("I", [self.device.fd]))
@@ -163,7 +166,8 @@ class ChannelSender:
 
         Senders that must wait take turns, for trio admits one waiter a descriptor.
         A message that goes out at once is no checkpoint: a handler that has
-        replied goes straight on to its next request.
+        replied goes straight on to its next request.  One that waits is not
+        cancelled, for it is owed to somebody: closing the channel ends the wait.
 
         Raises:
           As ``send_nowait``, but for BlockingIOError.
@@ -171,7 +175,8 @@ class ChannelSender:
         try:
             os.writev(self._device.fd, buffers)
         except BlockingIOError:
-            await self._send_waiting(buffers)
+            with trio.CancelScope(shield=True):
+                await self._send_waiting(buffers)
         except OSError as exc:
             _raise_if_over(exc)
             raise

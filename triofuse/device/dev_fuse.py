@@ -50,6 +50,7 @@ class DevFuse:
 
     def __attrs_post_init__(self) -> None:
         os.set_blocking(self.fd, False)
+        os.set_inheritable(self.fd, False)
 
     @classmethod
     def open(cls, path: str = DEV_FUSE) -> DevFuse:
@@ -79,7 +80,7 @@ class DevFuse:
         fd, self.fd = self.fd, -1
         try:
             trio.lowlevel.notify_closing(fd)
-        except RuntimeError:  # no trio here: then nobody waits in it either
-            pass
+        except RuntimeError:
+            pass  # not in trio: close it in the thread whose tasks may wait for it
         finally:
             os.close(fd)

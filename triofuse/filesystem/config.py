@@ -26,10 +26,12 @@ DEFAULT_FLAGS = (
     | InitFlags.INIT_EXT
 )
 
-#: What a method of the filesystem's own says about the kernel's flags.
+#: What methods of the filesystem's own say about the kernel's flags.  With AUTO the
+#: kernel sends plain READDIR as well.
 IMPLIED_FLAGS = {
-    "setlk": InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS,
-    "readdirplus": InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO,
+    frozenset({"setlk"}): InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS,
+    frozenset({"readdirplus"}): InitFlags.DO_READDIRPLUS,
+    frozenset({"readdirplus", "readdir"}): InitFlags.READDIRPLUS_AUTO,
 }
 
 #: Flags that are worth nothing without a method.
@@ -37,7 +39,7 @@ _NEEDED_METHODS = {
     InitFlags.POSIX_LOCKS: "setlk",
     InitFlags.FLOCK_LOCKS: "setlk",
     InitFlags.DO_READDIRPLUS: "readdirplus",
-    InitFlags.READDIRPLUS_AUTO: "readdirplus",
+    InitFlags.READDIRPLUS_AUTO: "readdir",
     InitFlags.POSIX_ACL: "getxattr",
 }
 
@@ -64,6 +66,12 @@ def _within(low: int, high: int) -> Callable[[Any, Any, int], None]:
     return check
 
 
+def _power_of_ten(_: Any, attribute: attrs.Attribute[int], value: int) -> None:
+    if str(value).strip("0") != "1":
+        message = f"{attribute.name} must be a power of ten, not {value}"
+        raise ValueError(message)
+
+
 @attrs.define(eq=False)
 class KernelConfig:
     """The kernel's offer in FUSE_INIT, and what the filesystem makes of it.
@@ -77,7 +85,7 @@ class KernelConfig:
       minor: The protocol in use is 7.minor.
       offered: What the kernel can do.
       wanted: What it will be asked for, as far as it is offered.
-      max_write: Bytes in the largest WRITE, and in the largest READ.
+      max_write: Bytes in the largest WRITE; the largest READ is that in whole pages.
       max_readahead: Bytes to read ahead; the kernel's own limit is the most.
       max_background: Asynchronous requests in flight at most; 0 is the kernel's
         default, 12.
@@ -87,6 +95,7 @@ class KernelConfig:
         below.
       request_timeout: Seconds after which a request that is not answered ends the
         whole connection, rounded up to a multiple of 15; 0 is never.
+      implemented: The methods that the filesystem has of its own.
     """
 
     minor: int = attrs.field(on_setattr=attrs.setters.frozen)
@@ -96,7 +105,9 @@ class KernelConfig:
     max_readahead: int = attrs.field(default=1 << 17, validator=_within(0, 2**32 - 1))
     max_background: int = attrs.field(default=64, validator=_within(0, 2**16 - 1))
     congestion_threshold: int = attrs.field(default=48, validator=_within(0, 2**16 - 1))
-    time_gran: int = attrs.field(default=1, validator=_within(1, 10**9))
+    time_gran: int = attrs.field(
+        default=1, validator=[_within(1, 10**9), _power_of_ten]
+    )
     max_stack_depth: int = attrs.field(default=1, validator=_within(1, 2))
     request_timeout: int = attrs.field(default=0, validator=_within(0, 2**16 - 1))
     implemented: frozenset[str] = attrs.field(default=frozenset(), repr=False)

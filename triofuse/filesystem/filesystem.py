@@ -64,7 +64,8 @@ class Filesystem:
     async def destroy(self) -> None:
         """Let go of everything; called once, after all other methods have ended.
 
-        The kernel sends no FORGET at unmount: drop all lookup counts here.
+        The kernel sends no FORGET at unmount: drop all lookup counts here.  After
+        10 seconds it is cancelled.
         """
 
     async def statfs(self, request: r.StatfsRequest) -> Statfs:
@@ -214,7 +215,8 @@ class Filesystem:
         """Close one descriptor; an error goes to close(2); left out, it succeeds.
 
         Comes once for each descriptor, and drops the POSIX locks of
-        ``lock_owner``.
+        ``lock_owner``.  Whoever is killed interrupts its own FLUSH: it is started
+        nevertheless, but already cancelled; shield what must be done.
         """
         raise _unimplemented()
 
@@ -222,7 +224,8 @@ class Filesystem:
         """Let go of a handle.  Nobody waits for it and errors reach nobody.
 
         Comes once for each `Opened`, from the runtime itself where the kernel has
-        no occasion: the caller of OPEN is gone, or the mount is.
+        no occasion: the caller of OPEN is gone, or the mount is.  It is never
+        interrupted; when the mount has ended it has 10 seconds.
         """
 
     async def fsync(self, request: r.Fsync) -> None:

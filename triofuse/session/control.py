@@ -13,8 +13,8 @@ import attrs
 import trio
 
 from triofuse.filesystem.requests import Forget, Request
-from triofuse.session.handlers import Handlers
 from triofuse.session.handles import Handles
+from triofuse.session.pending import Pending
 from triofuse.session.service import Service
 from triofuse.wire.control import CONTROL, BatchForget, Interrupt
 from triofuse.wire.decode import Message
@@ -29,8 +29,8 @@ class Control:
 
     _nursery: trio.Nursery
     _handles: Handles
-    _handlers: Handlers
     _service: Service
+    _pending: Pending
 
     def table(self) -> dict[int, Callable[[Message], None]]:
         """Return what to do with a message, by opcode."""
@@ -58,7 +58,7 @@ class Control:
                 self._handles.forget(Forget(0, nodeid, 0, 0, 0, nlookup))
 
     def _interrupt(self, request: Request) -> None:
-        if isinstance(request, Interrupt) and self._handlers.interrupt(request.target):
+        if isinstance(request, Interrupt) and self._pending.interrupt(request.target):
             self._answer(request.target, errno.EINTR)
 
     def _destroy(self, request: Request) -> None:
@@ -69,7 +69,7 @@ class Control:
         """Ignore an answer to a notification that nobody waits for."""
 
     def _answer(self, unique: int, error: int) -> None:
-        self._nursery.start_soon(self._service.refuse, unique, error)
+        self._nursery.start_soon(self._service.answer, unique, error)
 
 
 def _decoding(

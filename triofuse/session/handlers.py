@@ -8,16 +8,21 @@ before it lets the other tasks of the program run.
 
 from __future__ import annotations
 
+import logging
 import math
 
 import attrs
 import trio
 
 from triofuse.session.intake import Arrival, Intake
+from triofuse.session.pending import Pending
 from triofuse.session.service import Service
-from triofuse.wire.decode import Message, peek
+from triofuse.wire.decode import Message, operation_name, peek
+from triofuse.wire.opcodes import Opcode
 
-__all__ = ["Handlers", "SessionStatistics"]
+__all__ = ["Handlers"]
+
+_log = logging.getLogger("triofuse")
 
 #: Requests in a row before a handler lets other tasks run: about 0.5 ms of small
 #: ones, 8 ms of 1 MiB writes.
@@ -26,20 +31,8 @@ _BUDGET = 32
 #: Handlers that stay when there is nothing to do.
 _MAX_IDLE = 4
 
-
-@attrs.frozen
-class SessionStatistics:
-    """What a session is doing at this moment.
-
-    Attributes:
-      in_flight: Requests that were read and are not answered.
-      queued: Those of them that wait for a handler.
-      handlers: Tasks that serve, or wait for something to serve.
-    """
-
-    in_flight: int = 0
-    queued: int = 0
-    handlers: int = 0
+#: What no caller waits for or interrupts, and must be done even when the mount ends.
+_RELEASING = frozenset({Opcode.RELEASE, Opcode.RELEASEDIR})
 
 
 @attrs.define(eq=False)
@@ -54,14 +47,14 @@ class Handlers:
     _nursery: trio.Nursery
     _intake: Intake
     _service: Service
+    _pending: Pending
     limit: int
-    _running: int = attrs.field(default=0, init=False)
+    running: int = attrs.field(default=0, init=False)
     _idle: int = attrs.field(default=0, init=False)
-    #: Requests that are read but not answered: the scope that serves each, None
-    #: while it waits in the memory channel.
-    _pending: dict[int, trio.CancelScope | None] = attrs.field(factory=dict, init=False)
-    #: Requests in the memory channel, those included that were interrupted there.
+    #: Messages in the memory channel, those included that were interrupted there.
     _queued: int = attrs.field(default=0, init=False)
+    #: Until when a RELEASE may take; for ever while the mount lives.
+    _release_deadline: float = attrs.field(default=math.inf, init=False)
     _send: trio.MemorySendChannel[Message] = attrs.field(init=False, repr=False)
     _receive: trio.MemoryReceiveChannel[Message] = attrs.field(init=False, repr=False)
 
@@ -72,32 +65,20 @@ class Handlers:
 
     def queue(self, arrival: Arrival) -> None:
         """Have a request served by the next handler that is free."""
-        _, unique, message = arrival
-        self._pending[unique] = None
+        opcode, unique, message = arrival
+        self._pending.waiting[unique] = opcode
         self._queued += 1
         self._send.send_nowait(message)
-        if self._queued > self._idle and self._running < self.limit:
-            self._running += 1
+        if self._queued > self._idle and self.running < self.limit:
+            self.running += 1
             self._nursery.start_soon(self._handle)
 
-    def interrupt(self, unique: int) -> bool:
-        """Cancel a request; return whether it still waited, and is to be answered.
-
-        One that is not known has been answered already.
-        """
-        if unique not in self._pending:
-            return False
-        scope = self._pending[unique]
-        if scope is None:
-            del self._pending[unique]  # _queued_nowait() skips what is not pending
-            return True
-        scope.cancel()
-        return False
-
-    def statistics(self) -> SessionStatistics:
-        """Count requests and tasks."""
-        queued = sum(scope is None for scope in self._pending.values())
-        return SessionStatistics(len(self._pending), queued, self._running)
+    def hurry(self, seconds: float) -> None:
+        """Give each RELEASE that runs or still comes so long, and no longer."""
+        self._release_deadline = trio.current_time() + seconds
+        for scope in self._pending.running.values():
+            if scope.shield:
+                scope.deadline = self._release_deadline
 
     def close(self) -> None:
         """Let handlers end once there is nothing more to do."""
@@ -111,7 +92,7 @@ class Handlers:
                 with trio.CancelScope() as scope:
                     needed = await self._serve_many(scope)
         finally:
-            self._running -= 1
+            self.running -= 1
 
     async def _serve_many(self, scope: trio.CancelScope) -> bool:
         """Serve until interrupted (True) or not needed any more (False)."""
@@ -123,22 +104,46 @@ class Handlers:
             budget -= 1
             try:
                 arrival = self._next_nowait()
-            except (BlockingIOError, trio.EndOfChannel):
+            except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
                 arrival = await self._wait()
                 if arrival is None:
                     return False
                 budget = _BUDGET
             if arrival is None:  # a control request, already dealt with
                 continue
-            opcode, unique, message = arrival
-            self._pending[unique] = scope
-            try:
-                await self._service.serve(opcode, unique, message, scope)
-            finally:
-                del self._pending[unique]
-            if type(message) is not bytes:
-                self._intake.recycle(message)
+            await self._serve(arrival, scope)
         return True
+
+    async def _serve(self, arrival: Arrival, scope: trio.CancelScope) -> None:
+        opcode, unique, message = arrival
+        pending = self._pending
+        pending.running[unique] = scope
+        if pending.interrupted and unique in pending.interrupted:
+            pending.interrupted.remove(unique)
+            scope.cancel()
+        try:
+            if opcode in _RELEASING:
+                await self._release(arrival, scope)
+            else:
+                await self._service.serve(opcode, unique, message, scope)
+        finally:
+            del pending.running[unique]
+        if type(message) is not bytes:
+            self._intake.recycle(message)
+
+    async def _release(self, arrival: Arrival, scope: trio.CancelScope) -> None:
+        """Serve a RELEASE: the end of the mount does not cancel it, only a deadline."""
+        opcode, unique, message = arrival
+        scope.shield = True
+        scope.deadline = self._release_deadline
+        try:
+            await self._service.serve(opcode, unique, message, scope)
+        finally:
+            scope.shield = False
+            scope.deadline = math.inf
+            if scope.cancel_called:
+                name = operation_name(opcode)
+                _log.error("%s was cut off at the end of the mount", name)
 
     def _next_nowait(self) -> Arrival | None:
         """Return the oldest request: from the memory channel, else the device."""
@@ -177,7 +182,7 @@ class Handlers:
         """Take a message off the queue; None if it was interrupted there."""
         self._queued -= 1
         opcode, unique = peek(message)
-        if unique in self._pending:
+        if self._pending.waiting.pop(unique, None) is not None:
             return opcode, unique, message
         self._intake.recycle(message)
         return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import attrs
+import trio
 
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import DirEntry, Entry, Opened
@@ -23,9 +25,26 @@ from triofuse.filesystem.requests import (
 )
 from triofuse.wire.directories import Listing
 
-__all__ = ["Handles"]
+__all__ = ["TRACKED", "Handles"]
 
 _log = logging.getLogger("triofuse")
+
+#: The methods of a filesystem that `Handles` stands before.
+TRACKED = frozenset(
+    {
+        "open",
+        "create",
+        "tmpfile",
+        "opendir",
+        "release",
+        "releasedir",
+        "readdir",
+        "readdirplus",
+    }
+)
+
+#: Listings that are kept of directories without a handle.
+_MAX_UNOPENED = 64
 
 #: nodeid and fh: what a RELEASE names.
 _Key = tuple[int, int]
@@ -42,8 +61,10 @@ class Handles:
     """
 
     _filesystem: Filesystem
+    _strict: bool
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
     _listings: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
+    _unopened: deque[_Key] = attrs.field(factory=deque, init=False)
 
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
@@ -91,24 +112,36 @@ class Handles:
         return await self._list(request, self._filesystem.readdirplus, snapshot=False)
 
     async def release_all(self) -> None:
-        """Release whatever is still open; the mount is gone."""
+        """Release whatever is still open, all at once; the mount is gone."""
         for key in list(self._listings):
             self._end_listing(key)
-        for release in [release for opens in self._opens.values() for release in opens]:
-            try:
-                if isinstance(release, Releasedir):
-                    await self.releasedir(release)
-                else:
-                    await self.release(release)
-            except Exception:  # noqa: BLE001  (a bug of the filesystem must not stop the rest)
-                _log.exception("%r failed at the end of the mount", release)
+        left = [release for opens in self._opens.values() for release in opens]
+        async with trio.open_nursery() as nursery:
+            for release in left:
+                nursery.start_soon(self.release_quietly, release)
+
+    async def release_quietly(self, release: Release) -> None:
+        """Release a handle that nobody else will; a bug there stops nothing else."""
+        try:
+            if isinstance(release, Releasedir):
+                await self.releasedir(release)
+            else:
+                await self.release(release)
+        except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
+            self._report("%r failed", release)
 
     def forget(self, request: Forget) -> None:
-        """Take lookups off a node; a bug there is the filesystem's, and logged."""
+        """Take lookups off a node."""
         try:
             self._filesystem.forget(request)
-        except Exception:  # noqa: BLE001  (a bug of the filesystem must not stop the rest)
-            _log.exception("forget(%r) failed", request)
+        except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
+            self._report("%r failed", request)
+
+    def _report(self, message: str, *what: object) -> None:
+        """Log a bug that no caller waits for; in strict mode it ends the session."""
+        _log.exception(message, *what)
+        if self._strict:
+            raise
 
     async def _list(
         self,
@@ -127,22 +160,44 @@ class Handles:
         ):
             return listing
         numbered = listing is not None and listing.numbered
-        self._end_listing(key)
+        entries = await read(request)
+        self._end_listing(key)  # also one that another READDIR has begun meanwhile
         listing = Listing.of(
-            await read(request),
+            entries,
             request.nodeid,
             request.offset,
             snapshot=snapshot,
             numbered=numbered,
         )
         self._listings[key] = listing
-        self._forget_entries(listing.skip_to(request.offset))
+        if key not in self._opens and key not in self._unopened:
+            self._bound_unopened(key)
+        try:
+            left = listing.skip_to(request.offset)
+        except BaseException:
+            left = listing.take_left()
+            raise
+        finally:
+            self._forget_entries(left)
         return listing
+
+    def _bound_unopened(self, key: _Key) -> None:
+        """End the oldest listing that no RELEASEDIR will end: OPENDIR is ENOSYS."""
+        self._unopened.append(key)
+        if len(self._unopened) > _MAX_UNOPENED:
+            self._end_listing(self._unopened.popleft())
 
     def _end_listing(self, key: _Key) -> None:
         listing = self._listings.pop(key, None)
-        if listing is not None:
-            self._forget_entries(listing.close())
+        if listing is None:
+            return
+        try:
+            left = listing.close()
+        except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
+            left = listing.take_left()
+            self._report("closing the listing of a directory failed")
+        finally:
+            self._forget_entries(left)
 
     def _forget_entries(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

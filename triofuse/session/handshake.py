@@ -6,11 +6,14 @@ import errno
 import logging
 from contextlib import suppress
 
+import attrs
 import trio
 
 from triofuse.device.channel import Channel
+from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.filesystem import Filesystem, implements
 from triofuse.wire.encode import encode_error, encode_header
+from triofuse.wire.errors import HandshakeError
 from triofuse.wire.handshake import (
     Agreement,
     Init,
@@ -23,7 +26,7 @@ from triofuse.wire.handshake import (
 from triofuse.wire.opcodes import FUSE_KERNEL_VERSION, FUSE_MIN_READ_BUFFER
 from triofuse.wire.operations import OPERATIONS
 
-__all__ = ["shake_hands"]
+__all__ = ["Offer", "receive_offer"]
 
 _log = logging.getLogger("triofuse")
 
@@ -33,45 +36,70 @@ _MAX_PAGES_LIMIT = "/proc/sys/fs/fuse/max_pages_limit"
 _OLD_MAX_PAGES_LIMIT = 256
 
 
-async def shake_hands(filesystem: Filesystem, channel: Channel) -> Agreement:
-    """Answer INIT, after the filesystem has had its say.
+@attrs.frozen
+class Offer:
+    """An INIT that is still to be answered: all callers wait for that.
 
-    A filesystem that cannot start answers the kernel with an error: no caller is
-    left waiting, all get ECONNREFUSED.
+    Attributes:
+      config: What the kernel offers, for the filesystem to choose from.
+    """
+
+    _channel: Channel
+    _unique: int
+    config: KernelConfig
+
+    async def accept(self) -> Agreement:
+        """Answer with the configuration as it is now.
+
+        Raises:
+          HandshakeError: The kernel does not want to know any more.
+        """
+        agreement = agree(self.config, _max_pages_limit())
+        body = encode_init(self.config, agreement)
+        try:
+            await _reply(self._channel, self._unique, body)
+        except (FileNotFoundError, trio.EndOfChannel) as exc:
+            message = "unmounted before the filesystem was ready"
+            raise HandshakeError(message) from exc
+        _log.debug("protocol 7.%d", agreement.minor)
+        _log.debug("the kernel offers %r", self.config.offered)
+        _log.debug("granted is %r, max_write %d", agreement.flags, agreement.max_write)
+        return agreement
+
+    async def refuse(self) -> None:
+        """Answer with an error: no caller is left waiting, all get ECONNREFUSED."""
+        with suppress(OSError, trio.EndOfChannel):
+            sender = self._channel.sender()
+            await sender.send((encode_error(self._unique, errno.EIO),))
+
+
+async def receive_offer(channel: Channel, filesystem: Filesystem) -> Offer:
+    """Wait for INIT, and see what follows from the filesystem's methods.
 
     Raises:
-      HandshakeError: The kernel is too old.
-      trio.EndOfChannel: It was unmounted before.
-      Exception: What ``Filesystem.init`` raised.
+      HandshakeError: The kernel is too old, or has unmounted before.
     """
-    sender = channel.sender()
-    init = await _receive_init(channel)
-    while init.major > FUSE_KERNEL_VERSION:  # a newer kernel asks again, in ours
-        body = encode_version()
-        await sender.send((encode_header(init.unique, len(body)), body))
+    try:
         init = await _receive_init(channel)
+        while init.major > FUSE_KERNEL_VERSION:  # a newer kernel asks again, in ours
+            await _reply(channel, init.unique, encode_version())
+            init = await _receive_init(channel)
+    except trio.EndOfChannel as exc:
+        message = "unmounted before the first request"
+        raise HandshakeError(message) from exc
     methods = {row.method for row in OPERATIONS.values()}
     own = frozenset(method for method in methods if implements(filesystem, method))
-    try:
-        config = propose(init, own)
-        await filesystem.init(config)
-        agreement = agree(config, _max_pages_limit())
-        body = encode_init(config, agreement)
-    except BaseException:
-        with trio.CancelScope(shield=True), suppress(OSError, trio.EndOfChannel):
-            await sender.send((encode_error(init.unique, errno.EIO),))
-        raise
-    await sender.send((encode_header(init.unique, len(body)), body))
-    _log.debug("protocol 7.%d", agreement.minor)
-    _log.debug("the kernel offers %r", config.offered)
-    _log.debug("granted is %r, max_write %d", agreement.flags, agreement.max_write)
-    return agreement
+    return Offer(channel, init.unique, propose(init, own))
 
 
 async def _receive_init(channel: Channel) -> Init:
     buffer = bytearray(FUSE_MIN_READ_BUFFER)
     size = await channel.receive_retrying(buffer)
     return decode_init(bytes(buffer[:size]))
+
+
+async def _reply(channel: Channel, unique: int, body: bytes) -> None:
+    await channel.sender().send((encode_header(unique, len(body)), body))
 
 
 def _max_pages_limit() -> int:

@@ -7,7 +7,7 @@ buffer; a large one takes the buffer along and another stands in for it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -30,25 +30,14 @@ _MAX_SPARES = 4
 Arrival = tuple[int, int, Message]
 
 
-def _drop(unique: int) -> None:
-    """Leave a message that makes no sense."""
-
-
 @attrs.define(eq=False)
 class Intake:
-    """Receives messages, deals with control requests, hands on the others.
-
-    Attributes:
-      control: What to call with a message, by opcode, instead of handing it on.
-      reject: What to call with the ``unique`` of a message that makes no sense.
-    """
+    """Receives messages, has control requests dealt with, hands on the others."""
 
     _channel: Channel
     _size: int
-    reject: Callable[[int], None] = attrs.field(default=_drop, init=False)
-    control: dict[int, Callable[[Message], None]] = attrs.field(
-        factory=dict, init=False
-    )
+    _control: Mapping[int, Callable[[Message], None]]
+    _reject: Callable[[int], None]
     _buffer: bytearray = attrs.field(init=False, repr=False)
     _spares: list[bytearray] = attrs.field(factory=list, init=False, repr=False)
 
@@ -71,9 +60,9 @@ class Intake:
             opcode, unique = peek(message)
         except ProtocolError as exc:
             self._complain(message, exc)
-            self.reject(peek_unique(message))
+            self._reject(peek_unique(message))
             return None
-        control = self.control.get(opcode)
+        control = self._control.get(opcode)
         if control is None:
             return opcode, unique, message
         try:

@@ -18,11 +18,13 @@ from triofuse.device.channel import ChannelSender
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import Buffer
-from triofuse.filesystem.requests import Forget, Release, Releasedir, Request
-from triofuse.session.handles import Handles
+from triofuse.filesystem.requests import Forget, Release, Request
+from triofuse.session.exceptions import unwrapped
+from triofuse.session.handles import TRACKED, Handles
 from triofuse.wire.decode import Message, operation_name
 from triofuse.wire.encode import encode_error, encode_header
 from triofuse.wire.errors import ProtocolError
+from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import Operation
 
 __all__ = ["Service"]
@@ -31,6 +33,21 @@ _log = logging.getLogger("triofuse")
 
 #: The kernel takes errors up to here (fuse_dev_do_write()).
 _MAX_ERRNO = 511
+
+#: What is done with files that are open already, whoever does it: as in libfuse.
+_ALWAYS_ADMITTED = frozenset(
+    {
+        Opcode.READ,
+        Opcode.WRITE,
+        Opcode.FLUSH,
+        Opcode.FSYNC,
+        Opcode.RELEASE,
+        Opcode.READDIR,
+        Opcode.READDIRPLUS,
+        Opcode.FSYNCDIR,
+        Opcode.RELEASEDIR,
+    }
+)
 
 #: A row of the table with its method bound: decode, method, encode, operation.
 _Bound = tuple[
@@ -72,11 +89,7 @@ class Service:
 
     def _method(self, operation: Operation) -> Callable[[Any], Awaitable[Any]]:
         """Return the method of a row: of the handles where they stand before it."""
-        owner = (
-            self._handles
-            if hasattr(self._handles, operation.method)
-            else self._filesystem
-        )
+        owner = self._handles if operation.method in TRACKED else self._filesystem
         method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
         return method
 
@@ -94,7 +107,7 @@ class Service:
         bound = self._bound.get(opcode)
         if bound is None:
             _log.debug("%s is unknown here", operation_name(opcode))
-            await self._reply(unique, encode_error(unique, errno.ENOSYS))
+            await self.answer(unique, errno.ENOSYS)
             return
         decode, method, encode, operation = bound
         request: Request | None = None
@@ -103,48 +116,41 @@ class Service:
             request = decode(message)
             if self._trace:
                 _log.debug("%d: %r", unique, request)
-            if self._allowed_uids is not None:
+            if self._allowed_uids is not None and opcode not in _ALWAYS_ADMITTED:
                 self._admit(request)
             value = await method(request)
             body = encode(value, request)
         except BaseException as exc:  # noqa: BLE001  (the one place that answers EIO)
-            error = _errno_of(exc, interrupted=scope.cancel_called)
-            await self._fail(unique, error)
+            await self.answer(unique, _errno_of(exc, interrupted=scope.cancel_called))
             await self._take_back(operation, request, value)
             self._judge(operation, request, exc)
-        else:
-            size = body.nbytes if type(body) is memoryview else len(body)
-            header = encode_header(unique, size)
-            buffers = (header, body) if size else (header,)
-            if self._trace:
-                _log.debug("%d: OK, %d bytes", unique, size)
-            try:
-                await self._sender.send(buffers)
-            except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
-                if not isinstance(exc, FileNotFoundError):
-                    _log.error("the reply to %r is refused: %s", request, exc)
-                await self._take_back(operation, request, value)
+            return
+        try:
+            await self._send(unique, body)
+        except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
+            if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
+                _log.error("the reply to %r is refused: %s", request, exc)
+            await self._take_back(operation, request, value)
 
     def _admit(self, request: Request) -> None:
         if self._allowed_uids is not None and request.uid not in self._allowed_uids:
             raise FuseError(errno.EACCES)
 
-    async def refuse(self, unique: int, error: int) -> None:
-        """Answer a request that is not to be served."""
-        await self._fail(unique, error)
+    async def _send(self, unique: int, body: Buffer) -> None:
+        size = body.nbytes if type(body) is memoryview else len(body)
+        header = encode_header(unique, size)
+        if self._trace:
+            _log.debug("%d: OK, %d bytes", unique, size)
+        await self._sender.send((header, body) if size else (header,))
 
-    async def _fail(self, unique: int, error: int) -> None:
+    async def answer(self, unique: int, error: int) -> None:
+        """Answer with an errno, 0 for success, and nothing else."""
         if self._trace:
             _log.debug("%d: %s", unique, errno.errorcode.get(error, error))
-        await self._reply(unique, encode_error(unique, error))
-
-    async def _reply(self, unique: int, header: bytes) -> None:
-        """Send an error, which nobody may be waiting for any more."""
         try:
-            with trio.CancelScope(shield=True):
-                await self._sender.send((header,))
+            await self._sender.send((encode_error(unique, error),))
         except FileNotFoundError:
-            pass
+            pass  # nobody waits for it any more
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             _log.debug("%d: the kernel takes no reply: %s", unique, exc)
 
@@ -157,26 +163,25 @@ class Service:
         """
         if value is None:
             return
+        try:
+            undoing = operation.undo(value, request)
+        except Exception:  # noqa: BLE001  (not even what the method should return)
+            return
         with trio.CancelScope(shield=True):
-            for undoing in operation.undo(value, request):
-                try:
-                    await self._undo(undoing)
-                except Exception:  # noqa: BLE001  (a bug must not stop the rest)
-                    _log.exception("undoing %r failed", request)
+            for action in undoing:
+                await self._undo(action)
 
     async def _undo(self, request: Request) -> None:
         if isinstance(request, Forget):
             self._handles.forget(request)
-        elif isinstance(request, Releasedir):
-            await self._handles.releasedir(request)
         elif isinstance(request, Release):
-            await self._handles.release(request)
+            await self._handles.release_quietly(request)
 
     def _judge(
         self, operation: Operation, request: Request | None, exc: BaseException
     ) -> None:
         """Log what is a bug, raise what is not for the caller of the request only."""
-        cause = _unwrapped(exc)
+        cause = unwrapped(exc)
         if isinstance(cause, OSError):
             return
         if isinstance(cause, BaseExceptionGroup):
@@ -196,19 +201,12 @@ class Service:
             raise exc
 
 
-def _unwrapped(exc: BaseException) -> BaseException:
-    """Return the one exception that a nursery of the filesystem's has wrapped."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc
-
-
 def _errno_of(exc: BaseException, *, interrupted: bool) -> int:
     """Return the errno to answer for an exception.
 
     ENOSYS would switch the operation off for good: only FuseError can mean that.
     """
-    cause = _unwrapped(exc)
+    cause = unwrapped(exc)
     if not isinstance(cause, Exception):
         return errno.EINTR if interrupted else errno.ECONNABORTED
     if not isinstance(cause, OSError):

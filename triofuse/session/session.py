@@ -7,7 +7,9 @@ opens it closes.  However it ends, the filesystem's handles are released, its
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 import attrs
@@ -17,10 +19,11 @@ from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.control import Control
-from triofuse.session.handlers import Handlers, SessionStatistics
+from triofuse.session.handlers import Handlers
 from triofuse.session.handles import Handles
-from triofuse.session.handshake import shake_hands
+from triofuse.session.handshake import receive_offer
 from triofuse.session.intake import Intake
+from triofuse.session.pending import Pending, SessionStatistics
 from triofuse.session.service import Service
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
@@ -61,10 +64,13 @@ class Session:
     channel: Channel
     mountpoint: str = attrs.field(default="", kw_only=True)
     allowed_uids: frozenset[int] | None = attrs.field(default=None, kw_only=True)
-    max_handlers: int = attrs.field(default=1000, kw_only=True)
+    max_handlers: int = attrs.field(
+        default=1000, kw_only=True, validator=attrs.validators.ge(1)
+    )
     strict: bool = attrs.field(default=False, kw_only=True)
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _pending: Pending = attrs.field(factory=Pending, init=False, repr=False)
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -95,18 +101,27 @@ class Session:
         mount can be used.
 
         Raises:
-          HandshakeError: The kernel is too old.
+          TypeError: ``Filesystem.forget`` is async; nobody would await it.
+          HandshakeError: The kernel is too old, or has unmounted already.
           Exception: What ``Filesystem.init`` raised, and in strict mode what any
             other method did.
         """
         try:
-            agreement = await shake_hands(self.filesystem, self.channel)
-            self.agreement = agreement
-            try:
-                with self._scope:
-                    await self._serve(agreement, task_status)
-            finally:
-                await self._destroy()
+            if inspect.iscoroutinefunction(self.filesystem.forget):
+                message = f"{type(self.filesystem).__name__}.forget() must not be async"
+                raise TypeError(message)
+            with self._scope:
+                offer = await receive_offer(self.channel, self.filesystem)
+                try:
+                    await self.filesystem.init(offer.config)
+                except BaseException:
+                    await offer.refuse()
+                    raise
+                try:
+                    self.agreement = await offer.accept()
+                    await self._serve(self.agreement, task_status)
+                finally:
+                    await self._destroy()
         finally:
             self.channel.close()
             self._ended.set()
@@ -117,7 +132,10 @@ class Session:
 
     def statistics(self) -> SessionStatistics:
         """Return what the session is doing at this moment."""
-        return self._handlers.statistics() if self._handlers else SessionStatistics()
+        queued = len(self._pending.waiting)
+        in_flight = len(self._pending.running) + queued
+        handlers = self._handlers.running if self._handlers else 0
+        return SessionStatistics(in_flight, queued, handlers)
 
     def shield(self) -> None:
         """Go on serving when cancelled from outside; only `finish` ends it now.
@@ -134,7 +152,7 @@ class Session:
     async def _serve(
         self, agreement: Agreement, task_status: trio.TaskStatus[Session]
     ) -> None:
-        handles = Handles(self.filesystem)
+        handles = Handles(self.filesystem, self.strict)
         service = Service(
             self.filesystem,
             handles,
@@ -144,18 +162,36 @@ class Session:
             self.strict,
         )
         try:
-            async with trio.open_nursery() as nursery:
-                intake = Intake(self.channel, agreement.receive_size)
-                handlers = Handlers(nursery, intake, service, self.max_handlers)
-                control = Control(nursery, handles, handlers, service)
-                intake.control = control.table()
-                intake.reject = control.reject
-                self._handlers = handlers
-                nursery.start_soon(self._read, intake, handlers)
-                task_status.started(self)
+            async with trio.open_nursery() as outer:
+                outer.start_soon(self._cut_off)
+                async with trio.open_nursery() as nursery:
+                    control = Control(nursery, handles, service, self._pending)
+                    intake = Intake(
+                        self.channel,
+                        agreement.receive_size,
+                        control.table(),
+                        control.reject,
+                    )
+                    self._handlers = Handlers(
+                        nursery, intake, service, self._pending, self.max_handlers
+                    )
+                    nursery.start_soon(self._read, intake, self._handlers)
+                    task_status.started(self)
+                outer.cancel_scope.cancel()
         finally:
-            with trio.move_on_after(_CLEANUP, shield=True):
-                await handles.release_all()
+            await self._clean_up("release", handles.release_all)
+
+    async def _cut_off(self) -> None:
+        """Close the device when the grace is over.
+
+        A handler that does not give way then keeps its own task, but no caller.
+        """
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.channel.close()
+            if self._handlers is not None:
+                self._handlers.hurry(_CLEANUP)
 
     async def _read(self, intake: Intake, handlers: Handlers) -> None:
         """Hand requests to handlers until the connection is over.
@@ -185,9 +221,16 @@ class Session:
 
     async def _destroy(self) -> None:
         try:
-            with trio.move_on_after(_CLEANUP, shield=True):
-                await self.filesystem.destroy()
+            await self._clean_up("destroy", self.filesystem.destroy)
         except Exception:
             _log.exception("%s.destroy() failed", type(self.filesystem).__name__)
             if self.strict:
                 raise
+
+    async def _clean_up(self, what: str, clean: Callable[[], Awaitable[None]]) -> None:
+        """Do what must be done whatever has happened, in bounded time."""
+        with trio.move_on_after(_CLEANUP, shield=True) as scope:
+            await clean()
+        if scope.cancelled_caught:
+            name = type(self.filesystem).__name__
+            _log.error("%s.%s() was cut off after %g s", name, what, _CLEANUP)

@@ -12,6 +12,7 @@ import trio
 
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
+from triofuse.session.exceptions import unwrapped
 from triofuse.session.session import GRACE, Session
 from triofuse.testing.controls import ControlCalls
 from triofuse.testing.directories import DirectoryCalls
@@ -106,17 +107,9 @@ async def open_kernel(
             session.finish(GRACE)
     except BaseExceptionGroup as group:
         cancelled = isinstance(left_by, trio.Cancelled)  # by what is in the group
-        raise _first(group) from (None if cancelled else left_by)
+        raise unwrapped(group) from (None if cancelled else left_by)
     finally:
         session.channel.close()
         kernel.close()
     if left_by is not None:
         raise left_by
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what a nursery wrapped, where that is one exception."""
-    exc: BaseException = group
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc

@@ -182,7 +182,9 @@ def with_payload(
         if data < offset or (data > offset and not name):
             raise malformed(message, size_field, f"says {fields[size_index]}")
         texts = _split(message, offset, data, 1) if name else ()
-        return request(*fields, *absent, *texts, memoryview(message)[data:])
+        return request(
+            *fields, *absent, *texts, memoryview(message)[data:].toreadonly()
+        )
 
     return decode
 

@@ -41,6 +41,7 @@ class Listing:
     numbered: bool = False
     snapshot: bool = False
     sent: list[Entry] = attrs.Factory(list)
+    _left: list[Entry] = attrs.Factory(list)
     _returned: list[DirEntry] = attrs.Factory(list)  # a stack: next() takes the last
 
     @classmethod
@@ -65,18 +66,16 @@ class Listing:
             return listing
         if snapshot:
             listing._entries = iter(tuple(listing._entries))
-        if first is None or first.name != ".":
+        if first.name != "." if first else offset == 0:
             listing._returned += _dots(nodeid)
         return listing
 
     def skip_to(self, offset: int) -> list[Entry]:
         """Move on to the cookie ``offset``, return the lookups left behind."""
-        skipped = []
         while self.position < offset and (entry := self._next()) is not None:
             self.position += 1
-            if _counts(entry):
-                skipped.append(entry.entry)
-        return [entry for entry in skipped if entry is not None]
+            self._leave(entry)
+        return self.take_left()
 
     def page(self, size: int, *, plus: bool) -> bytes:
         """Return as many records as fit into ``size`` bytes.
@@ -110,11 +109,22 @@ class Listing:
         A generator is closed, for what it has not made cannot be lost; what
         another iterable still holds was handed over with it.
         """
-        if isinstance(self._entries, Generator):
-            self._entries.close()
-        left = [*self._returned, *self._entries]
-        self._returned.clear()
-        return [entry.entry for entry in left if entry.entry and _counts(entry)]
+        try:
+            if isinstance(self._entries, Generator):
+                self._entries.close()
+        finally:
+            while (entry := self._next()) is not None:
+                self._leave(entry)
+        return self.take_left()
+
+    def take_left(self) -> list[Entry]:
+        """Return the lookups that were left behind when something else failed."""
+        left, self._left = self._left, []
+        return left
+
+    def _leave(self, entry: DirEntry) -> None:
+        if entry.entry is not None and _counts(entry):
+            self._left.append(entry.entry)
 
     def _next(self) -> DirEntry | None:
         if self._returned:

@@ -142,8 +142,9 @@ def propose(init: Init, implemented: frozenset[str]) -> KernelConfig:
         max_readahead=init.max_readahead,
         implemented=implemented,
     )
-    for method in implemented & IMPLIED_FLAGS.keys():
-        config.wanted |= IMPLIED_FLAGS[method]
+    for methods, flags in IMPLIED_FLAGS.items():
+        if methods <= implemented:
+            config.wanted |= flags
     return config
 
 
