@@ -315,7 +315,8 @@ async def test_a_killed_process_is_flushed(mountpoint: str) -> None:
         async with t.mount(probe, mountpoint, strict=True):
             for count in range(1, 11):
                 client = await start(sys.executable, "-c", script)
-                await until(lambda: len(probe.handles) == 1)
+                assert client.stdout is not None
+                await trio.to_thread.run_sync(client.stdout.readline)  # it has it open
                 client.send_signal(signal.SIGKILL)
                 await outcome(client)
                 await until(lambda: not probe.handles)
