@@ -96,6 +96,7 @@ class Handlers:
 
     async def _serve_many(self, scope: trio.CancelScope) -> bool:
         """Serve until interrupted (True) or not needed any more (False)."""
+        pending = self._pending
         budget = _BUDGET
         while not scope.cancel_called:
             if budget <= 0:
@@ -111,25 +112,20 @@ class Handlers:
                 budget = _BUDGET
             if arrival is None:  # a control request, already dealt with
                 continue
-            await self._serve(arrival, scope)
+            opcode, unique, message = arrival
+            pending.running[unique] = scope
+            if pending.interrupted:
+                pending.start_interrupted(unique)
+            try:
+                if opcode in _RELEASING:
+                    await self._release(arrival, scope)
+                else:
+                    await self._service.serve(opcode, unique, message, scope)
+            finally:
+                del pending.running[unique]
+            if type(message) is not bytes:
+                self._intake.recycle(message)
         return True
-
-    async def _serve(self, arrival: Arrival, scope: trio.CancelScope) -> None:
-        opcode, unique, message = arrival
-        pending = self._pending
-        pending.running[unique] = scope
-        if pending.interrupted and unique in pending.interrupted:
-            pending.interrupted.remove(unique)
-            scope.cancel()
-        try:
-            if opcode in _RELEASING:
-                await self._release(arrival, scope)
-            else:
-                await self._service.serve(opcode, unique, message, scope)
-        finally:
-            del pending.running[unique]
-        if type(message) is not bytes:
-            self._intake.recycle(message)
 
     async def _release(self, arrival: Arrival, scope: trio.CancelScope) -> None:
         """Serve a RELEASE: the end of the mount does not cancel it, only a deadline."""

@@ -39,10 +39,12 @@ class Intake:
     _control: Mapping[int, Callable[[Message], None]]
     _reject: Callable[[int], None]
     _buffer: bytearray = attrs.field(init=False, repr=False)
+    _view: memoryview = attrs.field(init=False, repr=False)
     _spares: list[bytearray] = attrs.field(factory=list, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._buffer = bytearray(self._size)
+        self._view = memoryview(self._buffer)
 
     def receive_nowait(self) -> Arrival | None:
         """Return the next request for a handler, None if this one was not for one.
@@ -55,7 +57,10 @@ class Intake:
             size = self._channel.receive(self._buffer)
         except (FileNotFoundError, InterruptedError):
             return None
-        message = self._take(size)
+        if size <= _COPY_LIMIT:
+            message: Message = bytes(self._view[:size])
+        else:
+            message = self._give_away(size)
         try:
             opcode, unique = peek(message)
         except ProtocolError as exc:
@@ -90,12 +95,13 @@ class Intake:
             return
         self._spares.append(buffer)
 
-    def _take(self, size: int) -> Message:
-        view = memoryview(self._buffer)[:size]
-        if size <= _COPY_LIMIT:
-            return view.tobytes()
+    def _give_away(self, size: int) -> Message:
+        """Return a view of the buffer, and put another in its place."""
+        message = self._view[:size]
+        self._view.release()
         self._buffer = self._spares.pop() if self._spares else bytearray(self._size)
-        return view
+        self._view = memoryview(self._buffer)
+        return message
 
     def _complain(self, message: Message, exc: ProtocolError) -> None:
         head = bytes(message[:64]).hex(" ", 8)

@@ -59,3 +59,9 @@ class Pending:
             self.interrupted.add(unique)
             return False
         return self.waiting.pop(unique, None) is not None
+
+    def start_interrupted(self, unique: int) -> None:
+        """Cancel a request that starts now, if it was interrupted while it waited."""
+        if unique in self.interrupted:
+            self.interrupted.remove(unique)
+            self.running[unique].cancel()

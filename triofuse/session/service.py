@@ -125,8 +125,11 @@ class Service:
             await self._take_back(operation, request, value)
             self._judge(operation, request, exc)
             return
+        if self._trace:
+            _log.debug("%d: OK, %d bytes", unique, len(body))
+        header = encode_header(unique, len(body))
         try:
-            await self._send(unique, body)
+            await self._sender.send((header, body) if body else (header,))
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
                 _log.error("the reply to %r is refused: %s", request, exc)
@@ -135,13 +138,6 @@ class Service:
     def _admit(self, request: Request) -> None:
         if self._allowed_uids is not None and request.uid not in self._allowed_uids:
             raise FuseError(errno.EACCES)
-
-    async def _send(self, unique: int, body: Buffer) -> None:
-        size = body.nbytes if type(body) is memoryview else len(body)
-        header = encode_header(unique, size)
-        if self._trace:
-            _log.debug("%d: OK, %d bytes", unique, size)
-        await self._sender.send((header, body) if size else (header,))
 
     async def answer(self, unique: int, error: int) -> None:
         """Answer with an errno, 0 for success, and nothing else."""

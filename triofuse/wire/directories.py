@@ -12,13 +12,13 @@ from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import Buffer, DirEntry, Entry
 from triofuse.wire import layouts
-from triofuse.wire.encode import encode_name, entry_fields
+from triofuse.wire.encode import encode_name, pack_entry
 
 __all__ = ["Listing", "encode_direntplus", "encode_dirents"]
 
 #: The inode number of ".." where nobody knows better, as in libfuse.
 _UNKNOWN_INO = 0xFFFFFFFF
-_NO_ENTRY = (0,) * len(layouts.ENTRY_OUT.fields)
+_NO_ENTRY = bytes(layouts.ENTRY_OUT.size)
 
 
 @attrs.define(eq=False)
@@ -155,8 +155,8 @@ def _dirent(entry: DirEntry, offset: int) -> bytes:
 
 def _direntplus(entry: DirEntry, offset: int) -> bytes:
     """Return a ``struct fuse_direntplus`` with its name, padded to 8 bytes."""
-    fields = _NO_ENTRY if entry.entry is None else entry_fields(entry.entry)
-    return layouts.ENTRY_OUT.pack(*fields) + _dirent(entry, offset)
+    head = _NO_ENTRY if entry.entry is None else pack_entry(entry.entry)
+    return head + _dirent(entry, offset)
 
 
 def encode_dirents(listing: Iterable[DirEntry], request: r.Readdir) -> Buffer:

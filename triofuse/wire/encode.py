@@ -28,7 +28,6 @@ from triofuse.wire import layouts
 from triofuse.wire.decode import ENCODING, ENCODING_ERRORS
 
 __all__ = [
-    "attr_fields",
     "encode_attr",
     "encode_block",
     "encode_copied",
@@ -51,7 +50,8 @@ __all__ = [
     "encode_written",
     "encode_xattr",
     "encode_xattr_names",
-    "entry_fields",
+    "pack_attr",
+    "pack_entry",
     "shortened",
 ]
 
@@ -62,6 +62,9 @@ _FOR_EVER = 1 << 32
 _READLINK_MAX = 4095
 
 _pack_header = layouts.OUT_HEADER.pack
+_pack_attr = layouts.ATTR.pack
+_pack_attr_head = layouts.ATTR_OUT.before(layouts.ATTR).pack
+_pack_entry_head = layouts.ENTRY_OUT.before(layouts.ATTR).pack
 _HEADER_SIZE = layouts.OUT_HEADER.size
 _NS = 1_000_000_000
 
@@ -97,21 +100,19 @@ def _duration(seconds: float) -> tuple[int, int]:
     return whole, int((seconds - whole) * _NS)
 
 
-def attr_fields(attr: FileAttr) -> tuple[int, ...]:
-    """Return the fields of ``struct fuse_attr``."""
-    atime, atimensec = divmod(attr.atime_ns, _NS)
-    mtime, mtimensec = divmod(attr.mtime_ns, _NS)
-    ctime, ctimensec = divmod(attr.ctime_ns, _NS)
-    return (
+def pack_attr(attr: FileAttr) -> bytes:
+    """Return a ``struct fuse_attr``."""
+    atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
+    return _pack_attr(
         attr.ino,
         attr.size,
         attr.blocks,
-        atime,
-        mtime,
-        ctime,
-        atimensec,
-        mtimensec,
-        ctimensec,
+        atime // _NS,
+        mtime // _NS,
+        ctime // _NS,
+        atime % _NS,
+        mtime % _NS,
+        ctime % _NS,
         attr.mode,
         attr.nlink,
         attr.uid,
@@ -122,19 +123,20 @@ def attr_fields(attr: FileAttr) -> tuple[int, ...]:
     )
 
 
-def entry_fields(entry: Entry) -> tuple[int, ...]:
-    """Return the fields of ``struct fuse_entry_out``."""
+def pack_entry(entry: Entry) -> bytes:
+    """Return a ``struct fuse_entry_out``."""
+    attr = entry.attr
     entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
-    attr_valid, attr_valid_nsec = _duration(entry.attr.attr_valid)
-    return (
+    attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
+    head = _pack_entry_head(
         entry.nodeid,
         entry.generation,
         entry_valid,
         attr_valid,
         entry_valid_nsec,
         attr_valid_nsec,
-        *attr_fields(entry.attr),
     )
+    return head + pack_attr(attr)
 
 
 def encode_nothing(value: None, request: r.Request) -> Buffer:
@@ -144,13 +146,13 @@ def encode_nothing(value: None, request: r.Request) -> Buffer:
 
 def encode_entry(entry: Entry, request: r.Request) -> Buffer:
     """Encode ``struct fuse_entry_out``."""
-    return layouts.ENTRY_OUT.pack(*entry_fields(entry))
+    return pack_entry(entry)
 
 
 def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
     """Encode ``struct fuse_attr_out``."""
     valid, valid_nsec = _duration(attr.attr_valid)
-    return layouts.ATTR_OUT.pack(valid, valid_nsec, *attr_fields(attr))
+    return _pack_attr_head(valid, valid_nsec) + pack_attr(attr)
 
 
 def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
@@ -196,7 +198,7 @@ def encode_opened(opened: Opened, request: r.Request) -> Buffer:
 def encode_created(created: tuple[Entry, Opened], request: r.Request) -> Buffer:
     """Encode ``struct fuse_entry_out`` and ``struct fuse_open_out``."""
     entry, opened = created
-    return bytes(encode_entry(entry, request)) + encode_opened(opened, request)
+    return pack_entry(entry) + encode_opened(opened, request)
 
 
 def encode_data(data: Buffer, request: r.Read) -> Buffer:

@@ -40,6 +40,13 @@ class Layout(struct.Struct):
             for field in self.declaration.split()
         )
 
+    def before(self, last: Layout) -> struct.Struct:
+        """Return what stands before the last member, a struct itself.
+
+        Packing the two apart is quicker than passing all fields on once more.
+        """
+        return struct.Struct("=" + self.codes.removesuffix(last.codes))
+
     def prefix(self, size: int) -> Layout:
         """Return the older, shorter layout of the first ``size`` bytes."""
         fields = self.declaration.split()
