@@ -20,6 +20,7 @@ import trio.lowlevel
 
 import triofuse
 from tests.session.probe import FILES, TEXT, Probe
+from triofuse.device.mount import mount_filesystem
 
 pytestmark = pytest.mark.mount
 
@@ -302,6 +303,32 @@ async def test_a_sleeping_handler_keeps_nobody_waiting(mountpoint: str) -> None:
 
     assert took < 0.5
     assert out == TEXT.decode()
+
+
+async def test_an_inherited_descriptor_is_served_and_left_mounted(
+    mountpoint: str,
+) -> None:
+    options = triofuse.MountOptions()
+    with trio.fail_after(10):
+        mounted = await mount_filesystem(mountpoint, options)
+        async with triofuse.mount(Probe(), f"/dev/fd/{mounted.fd}", strict=True):
+            assert await read(f"{mountpoint}/plain") == TEXT
+        assert is_mounted(mountpoint)
+        await mounted.unmount()
+
+
+async def test_a_session_runs_on_a_descriptor_of_somebody_elses(
+    mountpoint: str,
+) -> None:
+    with trio.fail_after(10):
+        mounted = await mount_filesystem(mountpoint, triofuse.MountOptions())
+        session = triofuse.Session.from_fd(Probe(), mounted.fd, strict=True)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(session.run)
+            assert await read(f"{mountpoint}/plain") == TEXT
+            assert session.agreement is not None
+            assert session.agreement.max_write >= 4096
+            await mounted.unmount()
 
 
 async def test_two_mounts_live_in_one_loop(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from triofuse.session.handles import Handles
 from triofuse.session.pending import Pending
 from triofuse.session.service import Service
 from triofuse.wire.control import CONTROL, BatchForget, Interrupt
-from triofuse.wire.decode import Message
+from triofuse.wire.decode import Message, peek
 from triofuse.wire.opcodes import Opcode
 
 __all__ = ["Control"]
@@ -34,14 +34,14 @@ class Control:
 
     def table(self) -> dict[int, Callable[[Message], None]]:
         """Return what to do with a message, by opcode."""
-        act = {
+        act: dict[int, Callable[[Request], None]] = {
             Opcode.FORGET: self._forget,
             Opcode.BATCH_FORGET: self._batch_forget,
             Opcode.INTERRUPT: self._interrupt,
             Opcode.NOTIFY_REPLY: self._nothing,
-            Opcode.DESTROY: self._destroy,
         }
-        return {opcode: _decoding(opcode, action) for opcode, action in act.items()}
+        table = {opcode: _decoding(opcode, action) for opcode, action in act.items()}
+        return {**table, Opcode.DESTROY: self._destroy}
 
     def reject(self, unique: int) -> None:
         """Answer a message that makes no sense; 0 is the number of no request."""
@@ -61,9 +61,10 @@ class Control:
         if isinstance(request, Interrupt) and self._pending.interrupt(request.target):
             self._answer(request.target, errno.EINTR)
 
-    def _destroy(self, request: Request) -> None:
+    def _destroy(self, message: Message) -> None:
         """Let umount(2) go on: the end of the connection comes after it."""
-        self._answer(request.unique, 0)
+        _, unique = peek(message)
+        self._answer(unique, 0)
 
     def _nothing(self, request: Request) -> None:
         """Ignore an answer to a notification that nobody waits for."""

@@ -1,0 +1,296 @@
+"""What memfs does where no mount can show it: the kernel would not ask, or not tell."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import random
+import stat
+import time
+
+import pytest
+
+import memory
+import triofuse
+from memfs import ROOT, MemFS
+from triofuse import Entry, FuseError
+
+PAGE = memory.PAGE
+
+
+@pytest.fixture
+def memfs() -> MemFS:
+    return MemFS(size=100 * PAGE)
+
+
+async def made(memfs: MemFS, name: str, parent: int = ROOT) -> Entry:
+    """Make a file that nobody has open."""
+    mode = stat.S_IFREG | 0o644
+    return await memfs.mknod(triofuse.Mknod(0, parent, 0, 0, 0, mode, 0, 0, name))
+
+
+async def made_directory(memfs: MemFS, name: str, parent: int = ROOT) -> int:
+    request = triofuse.Mkdir(0, parent, 0, 0, 0, 0o755, 0, name)
+    return (await memfs.mkdir(request)).nodeid
+
+
+async def unlinked(memfs: MemFS, name: str) -> None:
+    await memfs.unlink(triofuse.Unlink(0, ROOT, 0, 0, 0, name))
+
+
+async def opened(memfs: MemFS, nodeid: int) -> None:
+    await memfs.open(triofuse.Open(0, nodeid, 0, 0, 0, 0, 0))
+
+
+async def released(memfs: MemFS, nodeid: int) -> None:
+    await memfs.release(triofuse.Release(0, nodeid, 0, 0, 0, 0, 0, 0, 0))
+
+
+async def written(memfs: MemFS, nodeid: int, data: bytes) -> None:
+    request = triofuse.Write(
+        0, nodeid, 0, 0, 0, 0, 0, len(data), 0, 0, 0, memoryview(data)
+    )
+    assert await memfs.write(request) == len(data)
+
+
+async def in_use(memfs: MemFS) -> tuple[int, int]:
+    """Return how many nodes and pages are in use."""
+    status = await memfs.statfs(triofuse.StatfsRequest(0, ROOT, 0, 0, 0))
+    return status.files - status.ffree, status.blocks - status.bfree
+
+
+def fails(error: int) -> pytest.RaisesExc[FuseError]:
+    return pytest.raises(FuseError, check=lambda exc: exc.errno == error)
+
+
+# --- How long a node lives
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("nlo")), ids="".join)
+async def test_a_node_goes_with_the_last_of_name_lookup_and_handle(
+    memfs: MemFS, order: tuple[str, ...]
+) -> None:
+    nodeid = (await made(memfs, "file")).nodeid
+    await opened(memfs, nodeid)
+    await written(memfs, nodeid, b"contents")
+
+    for what in order:
+        assert await in_use(memfs) == (2, 1)
+        if what == "n":
+            await unlinked(memfs, "file")
+        elif what == "l":
+            memfs.forget(triofuse.Forget(0, nodeid, 0, 0, 0, nlookup=1))
+        else:
+            await released(memfs, nodeid)
+
+    assert await in_use(memfs) == (1, 0)
+    with fails(errno.ESTALE):
+        await memfs.getattr(triofuse.Getattr(0, nodeid, 0, 0, 0, 0, None))
+
+
+async def test_only_what_has_a_name_outlives_the_mount(memfs: MemFS) -> None:
+    for name in ("kept", "lost"):
+        entry = await made(memfs, name)
+        await opened(memfs, entry.nodeid)
+        await written(memfs, entry.nodeid, b"contents")
+    await unlinked(memfs, "lost")
+
+    await memfs.destroy()
+
+    assert await in_use(memfs) == (2, 1)
+    entry = await memfs.lookup(triofuse.Lookup(0, ROOT, 0, 0, 0, "kept"))
+    assert entry.attr.size == 8
+
+
+async def test_only_entries_that_the_kernel_takes_count_as_lookups(
+    memfs: MemFS,
+) -> None:
+    nodeids = [(await made(memfs, name)).nodeid for name in ("a", "b")]
+    for nodeid in nodeids:
+        memfs.forget(triofuse.Forget(0, nodeid, 0, 0, 0, nlookup=1))
+
+    listing = await memfs.readdirplus(
+        triofuse.Readdirplus(0, ROOT, 0, 0, 0, 1, 0, 4096, 0, 0, 0)
+    )
+    taken = list(itertools.islice(listing, 3))
+
+    assert [entry.name for entry in taken] == [".", "..", "a"]
+    await unlinked(memfs, "a")
+    await unlinked(memfs, "b")
+    assert await in_use(memfs) == (2, 0)
+
+
+# --- What the kernel would refuse first
+
+
+async def test_a_removed_directory_takes_no_names(memfs: MemFS) -> None:
+    removed = await made_directory(memfs, "removed")
+    file = await made(memfs, "file")
+    await memfs.rmdir(triofuse.Rmdir(0, ROOT, 0, 0, 0, "removed"))
+
+    with fails(errno.ENOENT):
+        await made(memfs, "new", removed)
+    with fails(errno.ENOENT):
+        await made_directory(memfs, "new", removed)
+    with fails(errno.ENOENT):
+        await memfs.link(triofuse.Link(0, removed, 0, 0, 0, file.nodeid, "new"))
+    with fails(errno.ENOENT):
+        await memfs.rename(triofuse.Rename(0, ROOT, 0, 0, 0, removed, "file", "new"))
+
+
+async def test_a_directory_does_not_get_into_itself(memfs: MemFS) -> None:
+    outer = await made_directory(memfs, "outer")
+    inner = await made_directory(memfs, "inner", outer)
+
+    for target in (outer, inner):
+        with fails(errno.EINVAL):
+            await memfs.rename(
+                triofuse.Rename(0, ROOT, 0, 0, 0, target, "outer", "new")
+            )
+
+
+async def test_two_names_of_one_file_both_survive_a_rename(memfs: MemFS) -> None:
+    file = await made(memfs, "old")
+    await memfs.link(triofuse.Link(0, ROOT, 0, 0, 0, file.nodeid, "new"))
+
+    await memfs.rename(triofuse.Rename(0, ROOT, 0, 0, 0, ROOT, "old", "new"))
+
+    assert file.attr.nlink == 2
+
+
+# --- Limits
+
+
+async def test_a_node_has_so_many_names_and_no_more(memfs: MemFS) -> None:
+    file = await made(memfs, "file")
+    for number in range(1, memory.LINK_MAX):
+        request = triofuse.Link(0, ROOT, 0, 0, 0, file.nodeid, str(number))
+        await memfs.link(request)
+
+    with fails(errno.EMLINK):
+        await memfs.link(triofuse.Link(0, ROOT, 0, 0, 0, file.nodeid, "more"))
+    # A rename takes a name away as well.
+    await memfs.rename(triofuse.Rename(0, ROOT, 0, 0, 0, ROOT, "file", "renamed"))
+
+
+async def test_nodes_are_limited_as_pages_are(memfs: MemFS) -> None:
+    for number in range(99):
+        await made(memfs, str(number))
+
+    with fails(errno.ENOSPC):
+        await made(memfs, "more")
+    await unlinked(memfs, "0")
+    memfs.forget(triofuse.Forget(0, ROOT + 1, 0, 0, 0, nlookup=1))
+    await made(memfs, "more")
+
+
+async def test_a_write_without_space_changes_nothing(memfs: MemFS) -> None:
+    file = await made(memfs, "file")
+    await written(memfs, file.nodeid, bytes(99 * PAGE))
+    other = await made(memfs, "other")
+
+    with fails(errno.ENOSPC):
+        await written(memfs, other.nodeid, bytes(2 * PAGE))
+
+    assert (other.attr.size, other.attr.blocks) == (0, 0)
+    await written(memfs, other.nodeid, bytes(PAGE))
+
+
+# --- Times
+
+
+async def test_the_kernels_coarse_clock_does_not_turn_time_back(memfs: MemFS) -> None:
+    file = await made(memfs, "file")
+    born = file.attr.mtime_ns
+    tick = born - 4_000_000
+    valid = triofuse.SetattrValid.MTIME | triofuse.SetattrValid.MTIME_NOW
+
+    await memfs.setattr(triofuse.Setattr(0, file.nodeid, 0, 0, 0, valid, mtime_ns=tick))
+
+    assert born <= file.attr.mtime_ns <= time.time_ns()
+
+
+# --- Contents
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_sparse_file_is_like_an_array_of_bytes(seed: int) -> None:
+    choose = random.Random(seed)
+    space = memory.Space(total=60)
+    file, model = memory.SparseFile(space), bytearray()
+
+    for _ in range(300):
+        offset, size = choose.randrange(150_000), choose.randrange(100_000)
+        try:
+            _change(file, model, choose, offset, size)
+        except FuseError as exc:
+            if exc.errno != errno.ENOSPC:
+                raise
+        assert file.read(offset, size) == model[offset : offset + size]
+        assert (file.size, file.pages) == (len(model), space.used)
+    assert file.read(0, len(model) + 1) == model
+    assert not any(any(model[start:stop]) for start, stop in _holes(file))
+
+    file.truncate(0)
+    assert space.used == 0
+
+
+def _change(
+    file: memory.SparseFile,
+    model: bytearray,
+    choose: random.Random,
+    offset: int,
+    size: int,
+) -> None:
+    """Do the same to both, first to the file: it may fail."""
+    within = slice(offset, max(offset, min(offset + size, len(model))))
+    what = choose.choice(["write", "write", "truncate", "punch", "zero", "allocate"])
+    if what == "write":
+        written = choose.randbytes(size)
+        file.write(offset, written)
+        model.extend(bytes(max(offset + size - len(model), 0) if size else 0))
+        model[offset : offset + size] = written
+    elif what == "truncate":
+        file.truncate(offset)
+        model.extend(bytes(max(offset - len(model), 0)))
+        del model[offset:]
+    elif what == "allocate":
+        file.allocate(offset, size)
+    else:
+        change = file.punch if what == "punch" else file.zero
+        change(offset, size)
+        model[within] = bytes(within.stop - within.start)
+
+
+def _holes(file: memory.SparseFile) -> list[tuple[int, int]]:
+    holes, offset = [], 0
+    while offset < file.size:
+        start = file.seek_hole(offset)
+        try:
+            offset = file.seek_data(start)
+        except FuseError:
+            offset = file.size
+        holes.append((start, offset))
+    return holes
+
+
+def test_a_hole_costs_neither_space_nor_time() -> None:
+    file = memory.SparseFile(memory.Space(total=100))
+    file.truncate(memory.MAX_SIZE)
+    file.write(1 << 49, b"data")
+
+    assert file.pages == 1
+    assert file.seek_data(0) == 1 << 49
+    file.punch(0, memory.MAX_SIZE)
+    assert file.pages == 0
+    with fails(errno.ENXIO):
+        file.seek_data(0)
+
+
+def test_no_file_is_too_long() -> None:
+    file = memory.SparseFile(memory.Space(total=100))
+
+    with fails(errno.EFBIG):
+        file.truncate(memory.MAX_SIZE + 1)
+    with fails(errno.EFBIG):
+        file.write(memory.MAX_SIZE, b"x")
