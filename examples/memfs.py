@@ -14,6 +14,7 @@ It shows all that POSIX wants of a filesystem, and how little of it is left to d
 
 It leaves out access control lists, quotas, and writing back from the kernel's cache.
 The limit of its size is one of contents; names and extended attributes come on top.
+What files give back stays with the process, which takes it for other files.
 """
 
 from __future__ import annotations
