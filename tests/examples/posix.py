@@ -10,7 +10,9 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -635,6 +637,20 @@ def writing_takes_set_id_bits(d: Path) -> None:
 
     as_user(NOBODY, NOBODY, [], write)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o777
+
+
+def a_program_that_another_user_wrote_to_runs_without_rights(d: Path) -> None:
+    program = d / "id"
+    shutil.copy("/usr/bin/id", program)
+    os.chmod(program, 0o6777)
+
+    def write_and_run() -> None:
+        with open(program, "r+b") as file:
+            file.write(b"\x7f")  # what is there already
+        said = subprocess.run([program, "-u"], capture_output=True, check=True).stdout
+        assert int(said) == NOBODY
+
+    as_user(NOBODY, NOBODY, [], write_and_run)
 
 
 def a_stranger_to_the_group_cannot_set_the_setgid_bit(d: Path) -> None:
