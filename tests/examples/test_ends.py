@@ -45,6 +45,20 @@ while True:
 
 
 @contextmanager
+def memfs(mountpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a server that the test ends in its own way; whatever happens, it goes."""
+    command = [sys.executable, str(EXAMPLES / "memfs.py"), mountpoint]
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    try:
+        wait_mounted(mountpoint, server)
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@contextmanager
 def busy(mountpoint: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Have four clients at work, each of which has done something already."""
     pipe = subprocess.PIPE
@@ -92,16 +106,8 @@ def test_a_busy_mount_ends_within_a_second(
     mountpoint: str, end: Ending, seed: int
 ) -> None:
     rounds = random.Random(seed).randrange(1, 40)
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "memfs.py"), mountpoint],
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-    )
     try:
-        wait_mounted(mountpoint, server)
-        with busy(mountpoint) as clients:
+        with memfs(mountpoint) as server, busy(mountpoint) as clients:
             for _ in range(rounds):  # any instant: so many calls from now
                 os.stat(mountpoint)
             began = time.monotonic()
@@ -110,8 +116,6 @@ def test_a_busy_mount_ends_within_a_second(
             took = time.monotonic() - began
             said = [client.communicate(timeout=5)[1] for client in clients]
     finally:
-        server.kill()
-        server.communicate()
         left = mounts_below(mountpoint)
         subprocess.run(["umount", "-l", mountpoint], capture_output=True)
 
@@ -125,30 +129,18 @@ def test_a_busy_mount_ends_within_a_second(
 
 def test_a_mount_that_was_busy_a_moment_ago_is_unmounted(mountpoint: str) -> None:
     script = f"cd {mountpoint} && mkdir x && echo y >x/y && cat x/y && rm -r x"
-    memfs = str(EXAMPLES / "memfs.py")
-    pipe = subprocess.PIPE
-    server = subprocess.Popen([sys.executable, memfs, mountpoint], stderr=pipe)
-    try:
-        wait_mounted(mountpoint, server)  # type: ignore[arg-type]
+    with memfs(mountpoint) as server:
         subprocess.run(script, shell=True, check=True, stdout=subprocess.DEVNULL)
-        unmount(server, mountpoint)  # type: ignore[arg-type]
+        unmount(server, mountpoint)
         _, complaints = server.communicate(timeout=5)
-    finally:
-        server.kill()
-        server.communicate()
 
-    assert (server.returncode, complaints) == (0, b"")
+    assert (server.returncode, complaints) == (0, "")
 
 
 def test_clients_of_a_killed_server_fail_at_once_and_the_next_start_serves(
     mountpoint: str,
 ) -> None:
-    memfs = str(EXAMPLES / "memfs.py")
-    command = [sys.executable, memfs, mountpoint]
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-    wait_mounted(mountpoint, server)
-    with busy(mountpoint) as clients:
+    with memfs(mountpoint) as server, busy(mountpoint) as clients:
         began = time.monotonic()
         server.kill()
         server.communicate()
@@ -158,6 +150,7 @@ def test_clients_of_a_killed_server_fail_at_once_and_the_next_start_serves(
     ends = {f"errno {number}" for number in (errno.ECONNABORTED, errno.ENOTCONN)}
     assert set(said) <= ends
     assert took < 1
-    with serving(memfs, mountpoint, "-o", "clear_stale", mountpoint=mountpoint):
+    again = [str(EXAMPLES / "memfs.py"), mountpoint, "-o", "clear_stale"]
+    with serving(*again, mountpoint=mountpoint):
         Path(mountpoint, "alive").write_text("again")
         assert Path(mountpoint, "alive").read_text() == "again"

@@ -51,11 +51,11 @@ def directory(root: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(home)
 
 
-def _in_parents(behaviour: Behaviour) -> str:
+def _name(behaviour: Behaviour) -> str:
     return behaviour.__name__
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=_in_parents)
+@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=_name)
 def test_posix(behaviour: Behaviour, directory: Path) -> None:
     if behaviour is a_range_is_zeroed and directory.is_relative_to("/dev/shm"):
         pytest.skip("tmpfs has no FALLOC_FL_ZERO_RANGE")
@@ -63,6 +63,6 @@ def test_posix(behaviour: Behaviour, directory: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.parametrize("behaviour", ROOT_BEHAVIOURS, ids=_in_parents)
+@pytest.mark.parametrize("behaviour", ROOT_BEHAVIOURS, ids=_name)
 def test_posix_for_root(behaviour: Behaviour, directory: Path) -> None:
     behaviour(directory)

@@ -172,13 +172,7 @@ class Handles:
         self._listings[key] = listing
         if key not in self._opens and key not in self._unopened:
             self._bound_unopened(key)
-        try:
-            left = listing.skip_to(request.offset)
-        except BaseException:
-            left = listing.take_left()
-            raise
-        finally:
-            self._forget_entries(left)
+        self._leave(listing, lambda: listing.skip_to(request.offset))
         return listing
 
     def _bound_unopened(self, key: _Key) -> None:
@@ -192,16 +186,20 @@ class Handles:
         if listing is None:
             return
         try:
-            left = listing.close()
+            self._leave(listing, listing.close)
         except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
-            left = listing.take_left()
             self._report("closing the listing of a directory failed")
-        finally:
-            self._forget_entries(left)
 
-    def _forget_entries(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            self.forget(Forget(0, entry.nodeid, 0, 0, 0, nlookup=1))
+    def _leave(self, listing: Listing, step: Callable[[], list[Entry]]) -> None:
+        """Forget the lookups that a step leaves behind, also where it fails."""
+        try:
+            left = step()
+        except BaseException:
+            left = listing.take_left()
+            raise
+        finally:
+            for entry in left:
+                self.forget(Forget(0, entry.nodeid, 0, 0, 0, nlookup=1))
 
     def _note(
         self, release: type[Release], nodeid: int, opened: Opened, flags: int

@@ -11,7 +11,7 @@ import struct
 
 import attrs
 
-from triofuse.filesystem.config import DEFAULT_FLAGS, IMPLIED_FLAGS, KernelConfig
+from triofuse.filesystem.config import IMPLIED_FLAGS, KernelConfig
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.requests import Request
 from triofuse.wire.decode import Message, fixed, malformed, peek
@@ -138,7 +138,6 @@ def propose(init: Init, implemented: frozenset[str]) -> KernelConfig:
     config = KernelConfig(
         minor=min(init.minor, FUSE_KERNEL_MINOR_VERSION),
         offered=init.flags,
-        wanted=DEFAULT_FLAGS,
         max_readahead=init.max_readahead,
         implemented=implemented,
     )
