@@ -6,18 +6,37 @@ They print what they see, a fact a line.  Run by ``mounts.child``.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import trio
 
-from tests.device.mounts import NOBODY, entries_at, leave_dead, mount_tmpfs
-from triofuse.device import fusermount
+import memfs
+import triofuse
+from tests.device.mounts import (
+    NOBODY,
+    PUBLIC_PYTHON,
+    entries_at,
+    leave_dead,
+    mount_tmpfs,
+)
+from triofuse.device import direct_mount, fusermount
+from triofuse.device.libc import MNT_DETACH, umount2
 from triofuse.device.mount import Mount, mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
+
+# From linux/prctl.h and linux/sched.h.
+_PR_SET_DUMPABLE = 4
+_CLONE_NEWNS = 0x20000
+_CLONE_NEWUSER = 0x10000000
+
+#: What -m of unshare(1) adds.
+USERNS = {"without-mounts": 0, "with-mounts": _CLONE_NEWNS}
 
 
 async def hold(path: str, options: MountOptions) -> None:
@@ -25,6 +44,21 @@ async def hold(path: str, options: MountOptions) -> None:
     await mount_filesystem(path, options)
     print("mounted", flush=True)
     sys.stdin.read()
+
+
+async def drop(path: str, options: MountOptions) -> None:
+    """Mount, give up being root, and stay until killed."""
+    await mount_filesystem(path, options)
+    become_nobody()
+    print("mounted", flush=True)
+    sys.stdin.read()
+
+
+async def serve(path: str, options: MountOptions) -> None:
+    """Serve an example, and stay until killed."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(triofuse.serve, memfs.MemFS(), path, options)
+        print("mounted", flush=True)
 
 
 async def once(path: str, options: MountOptions) -> None:
@@ -76,17 +110,15 @@ def _print_children() -> None:
         print("no children")
 
 
-def open_device_to_all(path: str) -> None:
+def open_device_to_all() -> None:
     """Let everybody open /dev/fuse, as it mostly is, in this namespace only."""
     if os.stat("/dev/fuse").st_mode & stat.S_IWOTH:
         return
-    directory = os.path.join(os.path.dirname(path), "dev")
-    os.mkdir(directory)
-    mount_tmpfs(directory)
-    device = os.path.join(directory, "fuse")
-    os.mknod(device, stat.S_IFCHR, os.makedev(10, 229))
-    os.chmod(device, 0o666)
-    subprocess.run(["mount", "--bind", device, "/dev/fuse"], check=True)
+    mount_tmpfs("/mnt")
+    os.mknod("/mnt/fuse", stat.S_IFCHR, os.makedev(10, 229))
+    os.chmod("/mnt/fuse", 0o666)
+    subprocess.run(["mount", "--bind", "/mnt/fuse", "/dev/fuse"], check=True)
+    umount2("/mnt", MNT_DETACH)
 
 
 def become_nobody() -> None:
@@ -94,26 +126,58 @@ def become_nobody() -> None:
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
+    if not os.access(sys.executable, os.X_OK):  # it is in root's home
+        sys.executable = PUBLIC_PYTHON
+
+
+def enter_user_namespace(flags: int) -> None:
+    """Become root of a user namespace, as ``unshare -Ur`` does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.getuid(), os.getgid()
+    # Who has changed his user owns nothing in /proc/self unless he asks for it.
+    assert libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
+    if libc.unshare(_CLONE_NEWUSER | flags):
+        print("no user namespaces here")
+        sys.exit()
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser()
-    actions = {"hold": hold, "once": once, "busy": busy, "again": again}
+    actions = {
+        "hold": hold,
+        "drop": drop,
+        "serve": serve,
+        "once": once,
+        "busy": busy,
+        "again": again,
+    }
     parser.add_argument("action", choices=actions)
     parser.add_argument("path")
     parser.add_argument("--options", default="")
     parser.add_argument("--nobody", action="store_true")
     parser.add_argument("--without-device", action="store_true")
+    parser.add_argument("--without-proc", action="store_true")
+    parser.add_argument("--userns", choices=USERNS)
     parser.add_argument("--without-fusermount", action="store_true")
+    parser.add_argument("--without-steps", action="store_true")
     arguments = parser.parse_args()
     if arguments.without_device:
         mount_tmpfs("/dev")
     if arguments.without_fusermount:
         fusermount._DIRECTORIES = ()
+    if arguments.without_steps:
+        direct_mount._open_context = lambda options: None
     if arguments.nobody:
-        open_device_to_all(arguments.path)
+        open_device_to_all()
         become_nobody()
+    if arguments.userns:
+        enter_user_namespace(USERNS[arguments.userns])
+    if arguments.without_proc:
+        mount_tmpfs("/proc")
     options = MountOptions.parse(arguments.options)
     trio.run(actions[arguments.action], arguments.path, options)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from tests.device.mounts import NOBODY
+from tests.device.mounts import NOBODY, Realm
 
 
 @pytest.fixture
@@ -22,3 +23,19 @@ def public_mountpoint() -> Iterator[str]:
     os.chown(path, NOBODY, NOBODY)
     yield path
     shutil.rmtree(parent)
+
+
+@pytest.fixture
+def realm() -> Iterator[Realm]:
+    """A mount namespace that goes with all its mounts."""
+    if os.geteuid() != 0:
+        pytest.skip("makes namespaces")
+    command = ["unshare", "--mount", "sh", "-c", "echo ready; exec cat"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            yield Realm(process.pid)
+        finally:
+            process.kill()

@@ -5,22 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import attrs
+import pytest
 import trio
 
 from triofuse.device.dev_fuse import DevFuse
+from triofuse.device.fs_context import FsContext
 from triofuse.device.libc import mount
 from triofuse.device.mount import Mount, mount_filesystem
 from triofuse.device.mount_error import MountError
-from triofuse.device.mountinfo import MountEntry, read_mounts
+from triofuse.device.mountinfo import MountEntry, decode_mountinfo
 from triofuse.device.options import MountOptions
 
 NOBODY = 65534
+
+#: What everybody can run, where there is such.
+PUBLIC_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or ""
 
 #: A guard: far longer than anything here takes.
 SECONDS = 20
@@ -28,8 +35,17 @@ SECONDS = 20
 _ROOT = Path(__file__).parents[2]
 
 
-def entries_at(path: str) -> list[MountEntry]:
-    return [entry for entry in read_mounts() if entry.mount_point == path]
+def entries_at(path: str, table: str = "/proc/self/mountinfo") -> list[MountEntry]:
+    mounts = decode_mountinfo(Path(table).read_bytes())
+    return [entry for entry in mounts if entry.mount_point == path]
+
+
+def needs_steps() -> None:
+    """Skip the test where mount(2) is all there is."""
+    try:
+        FsContext.open("fuse").close()
+    except OSError as exc:
+        pytest.skip(f"fsopen: {exc.strerror}")
 
 
 def mount_tmpfs(path: str) -> None:
@@ -44,10 +60,12 @@ def mount_unseen(path: str) -> int:
     return device.fd
 
 
-def wait_for_mounts(condition: Callable[[], bool]) -> None:
+def wait_for_mounts(
+    condition: Callable[[], bool], table: str = "/proc/self/mountinfo"
+) -> None:
     """Wait until the mounts are as they should be; the kernel tells of changes."""
     deadline = time.monotonic() + SECONDS
-    with open("/proc/self/mountinfo", "rb") as mountinfo:
+    with open(table, "rb") as mountinfo:
         changes = select.poll()
         changes.register(mountinfo, select.POLLPRI)
         while not condition():
@@ -74,15 +92,61 @@ async def leave_dead(path: str) -> None:
     os.close(filesystem.fd)
 
 
+@attrs.frozen
+class Realm:
+    """A mount namespace in which a test does as it likes.
+
+    Attributes:
+      pid: A process that is in it, and does nothing.
+    """
+
+    pid: int
+
+    @property
+    def enter(self) -> list[str]:
+        """The beginning of a command that runs there."""
+        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--"]
+
+    @property
+    def table(self) -> str:
+        """Where its mounts are listed."""
+        return f"/proc/{self.pid}/mountinfo"
+
+    def command(self, *words: str, uid: int = 0) -> list[str]:
+        """Return a command that runs there, as the user that is given."""
+        if not uid:
+            return [*self.enter, *words]
+        become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        return [*self.enter, *become, "--", *words]
+
+    def run(self, *words: str, uid: int = 0) -> str:
+        """Run a command; return what it complains of."""
+        command = self.command(*words, uid=uid)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert bool(done.returncode) == bool(done.stderr), done
+        return done.stderr
+
+    def allow_user_allow_other(self, directory: str) -> None:
+        """Have /etc/fuse.conf say user_allow_other."""
+        config = os.path.join(directory, "fuse.conf")
+        Path(config).write_text("user_allow_other\n")
+        assert self.run("mount", "--bind", config, "/etc/fuse.conf") == ""
+
+
 @contextlib.contextmanager
 def child(
-    *arguments: str, namespaces: tuple[str, ...] = ()
+    *arguments: str, namespaces: tuple[str, ...] = (), realm: Realm | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run ``children.py``, in namespaces of its own if wanted; kill it at the end."""
-    unshare = ["unshare", *namespaces, "--"] if namespaces else []
+    prefix = ["unshare", *namespaces, "--"] if namespaces else []
+    if realm is not None:
+        prefix = realm.enter
     with subprocess.Popen(
-        [*unshare, sys.executable, "-m", "tests.device.children", *arguments],
+        [*prefix, sys.executable, "-m", "tests.device.children", *arguments],
         cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'examples'}"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -94,9 +158,17 @@ def child(
             process.kill()
 
 
-def report(*arguments: str, namespaces: tuple[str, ...] = ()) -> str:
+def wait_until_mounted(process: subprocess.Popen[str]) -> None:
+    """Wait for what ``hold`` and ``serve`` of ``children.py`` say."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mounted\n", process.communicate()
+
+
+def report(
+    *arguments: str, namespaces: tuple[str, ...] = (), realm: Realm | None = None
+) -> str:
     """Run ``children.py``; return what it printed."""
-    with child(*arguments, namespaces=namespaces) as process:
+    with child(*arguments, namespaces=namespaces, realm=realm) as process:
         output, errors = process.communicate(timeout=SECONDS)
     assert not process.returncode, errors
     return output

@@ -3,24 +3,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import subprocess
 
 import pytest
-import trio
 
 from tests.device.mounts import (
     SECONDS,
     child,
-    entries_at,
-    mount_tmpfs,
-    mounted,
     report,
-    wait_for_mounts,
 )
-from triofuse.device import fusermount
+from triofuse.device import fusermount, mount
 from triofuse.device.fusermount import find_fusermount
-from triofuse.device.libc import umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
@@ -79,19 +72,6 @@ def test_an_ordinary_user_clears_a_stale_mountpoint(public_mountpoint: str) -> N
 
 
 @needs_root
-def test_an_ordinary_user_ends_the_process_of_auto_unmount(
-    public_mountpoint: str,
-) -> None:
-    options = "--options=auto_unmount"
-
-    output = report(
-        "once", public_mountpoint, "--nobody", options, namespaces=OWN_MOUNTS
-    )
-
-    assert output.splitlines()[-2:] == ["0 left", "no children"]
-
-
-@needs_root
 @pytest.mark.parametrize(
     ("options", "words", "remedy"),
     [
@@ -143,49 +123,15 @@ def test_root_of_a_user_namespace_mounts_without_fusermount(mountpoint: str) -> 
     ]
 
 
-async def test_auto_unmount_ends_with_the_unmount(mountpoint: str) -> None:
-    with trio.fail_after(SECONDS):
-        async with mounted(mountpoint, MountOptions(auto_unmount=True)) as filesystem:
-            assert filesystem._watchdog is not None
-            process = filesystem._watchdog.process
-            assert process.poll() is None
-
-            await filesystem.unmount()
-
-            assert process.returncode == -signal.SIGKILL
-            assert entries_at(mountpoint) == []
+@pytest.fixture
+def no_system_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have root mount by fusermount3 as everybody else does."""
+    monkeypatch.setattr(mount, "mount_directly", lambda *_: None)
 
 
-@needs_root
-async def test_auto_unmount_ends_even_if_unmounting_does_not_succeed(
-    mountpoint: str,
-) -> None:
-    with trio.fail_after(SECONDS):
-        async with mounted(mountpoint, MountOptions(auto_unmount=True)) as filesystem:
-            mount_tmpfs(mountpoint)
-
-            with pytest.raises(MountError, match="covers it"):
-                await filesystem.unmount()
-
-            assert filesystem._watchdog is not None
-            assert filesystem._watchdog.process.returncode is not None
-            umount2(mountpoint, 0)
-
-
-@needs_root
-def test_auto_unmount_unmounts_when_its_owner_is_killed(mountpoint: str) -> None:
-    with child("hold", mountpoint, "--options=auto_unmount") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "mounted\n"
-        assert len(entries_at(mountpoint)) == 1
-
-        process.send_signal(signal.SIGKILL)
-
-        wait_for_mounts(lambda: not entries_at(mountpoint))
-
-
+@pytest.mark.usefixtures("no_system_calls")
 async def test_root_hears_what_fusermount_says_as_well(mountpoint: str) -> None:
-    options = MountOptions(auto_unmount=True, extra=("colour=blue",))
+    options = MountOptions(extra=("colour=blue",))
 
     with pytest.raises(MountError, match="unknown option 'colour=blue'") as e:
         await mount_filesystem(mountpoint, options)
@@ -202,6 +148,7 @@ async def test_root_hears_what_fusermount_says_as_well(mountpoint: str) -> None:
         ("no program\n", "Exec format error"),
     ],
 )
+@pytest.mark.usefixtures("no_system_calls")
 async def test_a_fusermount_that_does_not_work_is_an_error(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch, program: str, complaint: str
 ) -> None:
@@ -212,7 +159,7 @@ async def test_a_fusermount_that_does_not_work_is_an_error(
     monkeypatch.setattr(fusermount, "_DIRECTORIES", (mountpoint,))
 
     with pytest.raises(MountError, match=complaint) as e:
-        await mount_filesystem(mountpoint, MountOptions(auto_unmount=True))
+        await mount_filesystem(mountpoint, MountOptions())
 
     assert e.value.step == "fusermount3"
 
@@ -226,3 +173,34 @@ def test_what_fusermount_ignores_is_logged(public_mountpoint: str) -> None:
 
     assert f"mounting on {public_mountpoint}: " in errors
     assert "unsafe option suid ignored" in errors
+
+
+@pytest.mark.usefixtures("no_system_calls")
+async def test_the_environment_neither_chooses_the_program_nor_reaches_it(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "#!/bin/sh\necho \"$0 $*\" >&2; tr '\\0' '\\n' </proc/$$/environ >&2; exit 1\n"
+    )
+    for name in ("bin", "evil"):
+        os.mkdir(directory := os.path.join(mountpoint, name))
+        fd = os.open(f"{directory}/fusermount3", os.O_CREAT | os.O_WRONLY, 0o755)
+        os.write(fd, script.encode())
+        os.close(fd)
+    monkeypatch.setattr(fusermount, "_DIRECTORIES", (f"{mountpoint}/bin",))
+    evil = f"{mountpoint}/evil"
+    for name in ("PATH", "LD_PRELOAD_PATH", "FUSERMOUNT_PATH", "_FUSE_COMMFD", "IFS"):
+        monkeypatch.setenv(name, evil)
+
+    with pytest.raises(MountError) as e:
+        await mount_filesystem(mountpoint, MountOptions())
+
+    command, *variables = e.value.words.split("; ")
+    assert command.startswith(f"{mountpoint}/bin/fusermount3 -o fsname=triofuse,")
+    assert command.endswith(f" -- {mountpoint}")
+    assert {word.partition("=")[0] for word in variables} == {
+        "LC_ALL",
+        "PATH",
+        "_FUSE_COMMFD",
+    }
+    assert evil not in e.value.words

@@ -16,9 +16,10 @@ from tests.device.mounts import (
     leave_dead,
     mount_unseen,
     mounted,
+    needs_steps,
     report,
 )
-from triofuse.device import fusermount, mountinfo
+from triofuse.device import fs_context, mountinfo
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.mountinfo import connection_device
@@ -202,11 +203,69 @@ async def test_a_mountpoint_is_a_directory_or_a_regular_file(mountpoint: str) ->
 async def test_an_option_that_the_kernel_refuses_is_named(mountpoint: str) -> None:
     before = os.listdir("/proc/self/fd")
 
-    with pytest.raises(MountError, match=r"Invalid argument .*colour=blue") as e:
+    with pytest.raises(MountError, match="colour") as e:
         await mount_filesystem(mountpoint, MountOptions(extra=("colour=blue",)))
 
-    assert e.value.step == "mount(2)"
+    assert (e.value.errno, e.value.step) == (errno.EINVAL, "mount(2)")
     assert os.listdir("/proc/self/fd") == before
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("colour=blue", "fuse: Unknown parameter 'colour'"),
+        ("blue", "fuse: Unknown parameter 'blue'"),
+        ("blksize=x", "fuse: Bad value for 'blksize'"),
+    ],
+)
+async def test_the_words_of_the_kernel_are_in_the_error(
+    mountpoint: str, option: str, words: str
+) -> None:
+    needs_steps()
+
+    with pytest.raises(MountError) as e:
+        await mount_filesystem(mountpoint, MountOptions(extra=(option,)))
+
+    assert str(e.value) == f"cannot mount on {mountpoint}: {words}"
+    assert e.value.words == words
+
+
+@root_only
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+async def test_mount_does_where_its_steps_cannot_be_taken(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fs_context, "_call", refuse)
+    text = "ro,noatime,default_permissions,allow_other,fsname=x,subtype=y"
+
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint, MountOptions.parse(text)) as filesystem:
+            by_mount = _words_at(mountpoint)
+            await filesystem.unmount()
+        monkeypatch.undo()
+        async with mounted(mountpoint, MountOptions.parse(text)):
+            by_steps = _words_at(mountpoint)
+
+    assert by_mount[3:] == by_steps[3:]
+    with pytest.raises(MountError, match=r"Invalid argument .*colour=blue"):
+        monkeypatch.setattr(fs_context, "_call", refuse)
+        await mount_filesystem(mountpoint, MountOptions(extra=("colour=blue",)))
+
+
+@root_only
+@pytest.mark.parametrize("length", [255, 256, 3000])
+async def test_a_name_may_be_long(mountpoint: str, length: int) -> None:
+    options = MountOptions(fsname="x" * length)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint, options):
+            (entry,) = entries_at(mountpoint)
+
+    assert entry.source == options.fsname
 
 
 @root_only
@@ -229,17 +288,6 @@ def test_who_may_not_mount_is_told_what_to_install(public_mountpoint: str) -> No
     assert "install fuse3" in output
 
 
-async def test_without_fusermount_auto_unmount_says_what_to_install(
-    mountpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fusermount, "_DIRECTORIES", ())
-
-    with pytest.raises(MountError, match="install fuse3") as e:
-        await mount_filesystem(mountpoint, MountOptions(auto_unmount=True))
-
-    assert e.value.step == "fusermount3"
-
-
 @root_only
 def test_a_missing_device_is_an_error_with_a_remedy(mountpoint: str) -> None:
     output = report("once", mountpoint, "--without-device", namespaces=("--mount",))
@@ -247,6 +295,14 @@ def test_a_missing_device_is_an_error_with_a_remedy(mountpoint: str) -> None:
     assert "cannot open /dev/fuse: No such file or directory" in output
     assert "modprobe fuse" in output
     assert "--device /dev/fuse" in output
+
+
+@root_only
+def test_a_missing_proc_is_an_error_with_a_remedy(mountpoint: str) -> None:
+    output = report("once", mountpoint, "--without-proc", namespaces=("--mount",))
+
+    assert output.startswith(f"cannot mount on {mountpoint}: /proc/self/fd: No such")
+    assert "(mount /proc)" in output
 
 
 async def test_a_stale_mountpoint_is_an_error_with_a_remedy(mountpoint: str) -> None:

@@ -10,7 +10,7 @@ from triofuse.device.mountinfo import (
     MountEntry,
     connection_device,
     decode_mountinfo,
-    mount_id_at,
+    mount_id_of,
     read_mounts,
 )
 
@@ -56,8 +56,12 @@ def test_fuse_is_told_by_the_type(fstype: str, is_fuse: bool) -> None:
     assert MountEntry(1, (0, 1), "/x", fstype, "x").is_fuse is is_fuse
 
 
-def test_a_path_leads_to_a_mount_that_is_listed() -> None:
-    mount_id, _ = mount_id_at("/proc")
+def test_a_descriptor_is_on_a_mount_that_is_listed() -> None:
+    fd = os.open("/proc", os.O_PATH)
+    try:
+        mount_id, _ = mount_id_of(fd)
+    finally:
+        os.close(fd)
 
     listed = {entry.mount_id: entry for entry in read_mounts()}
 

@@ -140,13 +140,13 @@ def test_fusermount_gets_every_word_it_knows() -> None:
         read_only=True,
         noatime=True,
         default_permissions=True,
-        auto_unmount=True,
+        auto_unmount=True,  # by us, for it does not do so in all its versions
         clear_stale=True,
     )
 
     assert options.fusermount_text() == (
         r"fsname=a\,b\\c,subtype=s\,t,ro,nosuid,nodev,exec,async,noatime,"
-        "auto_unmount,default_permissions"
+        "default_permissions"
     )
 
 
@@ -157,12 +157,42 @@ def test_fusermount_gets_every_word_it_knows() -> None:
         MountOptions(fsname="\\,\\\\,,", subtype="\\"),
         MountOptions(fsname="a b\t\n#", read_only=True, dev=True, suid=True),
         MountOptions(sync=True, dirsync=True, noatime=True, exec=False),
-        MountOptions(allow_other=True, max_read=4096, auto_unmount=True),
+        MountOptions(allow_other=True, max_read=4096),
         MountOptions(extra=("blksize=512", "large_read")),
     ],
 )
 def test_what_fusermount_is_told_reads_back_the_same(options: MountOptions) -> None:
     assert MountOptions.parse(options.fusermount_text()) == options
+
+
+def test_the_steps_of_mounting_get_the_same_as_mount() -> None:
+    options = MountOptions(
+        fsname="a,b",
+        subtype="s,t",
+        read_only=True,
+        noatime=True,
+        sync=True,
+        dirsync=True,
+        max_read=8192,
+        allow_root=True,
+        auto_unmount=True,
+        extra=('context="a:b,c"', "colour=blue", "bare", "empty="),
+    )
+
+    assert options.attributes == 1 | NOSUID | NODEV | 0x10
+    assert list(options.parameters()) == [
+        ("source", "a,b"),
+        ("subtype", "s,t"),
+        ("ro", None),
+        ("sync", None),
+        ("dirsync", None),
+        ("allow_other", None),
+        ("max_read", "8192"),
+        ("context", "a:b,c"),
+        ("colour", "blue"),
+        ("bare", None),
+        ("empty", ""),
+    ]
 
 
 def test_a_plain_type_needs_no_subtype() -> None:

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.device.mounts import SECONDS, entries_at, mount_tmpfs, mounted
+from triofuse.device import mountpoint as place
 from triofuse.device.libc import MNT_DETACH, umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
@@ -138,6 +139,32 @@ async def test_a_mount_is_found_where_it_has_been_moved_to(mountpoint: str) -> N
             await filesystem.unmount()
 
     assert entries_at(f"{mountpoint}/new/mnt") == []
+
+
+async def test_a_mount_that_takes_its_place_at_the_last_moment_is_left_alone(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is unmounted lazily is named by a descriptor, not by its path."""
+    os.makedirs(path := f"{mountpoint}/old/mnt")
+
+    def take_its_place(target: str, flags: int) -> None:
+        if flags & MNT_DETACH:
+            os.rename(f"{mountpoint}/old", f"{mountpoint}/new")
+            os.makedirs(path)
+            mount_tmpfs(path)
+        umount2(target, flags)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(path) as filesystem:
+            user = os.open(path, os.O_PATH)
+            monkeypatch.setattr(place, "umount2", take_its_place)
+            await filesystem.unmount()
+            monkeypatch.undo()
+            os.close(user)
+
+    assert [entry.fstype for entry in entries_at(path)] == ["tmpfs"]
+    assert entries_at(f"{mountpoint}/new/mnt") == []
+    umount2(path, 0)
 
 
 async def test_a_cancelled_unmount_leaves_the_mount_for_the_next_one(

@@ -17,13 +17,20 @@ __all__ = ["BackingId", "open_backing"]
 _IOC_BACKING_OPEN: Final = 0x4010E501
 _IOC_BACKING_CLOSE: Final = 0x4004E502
 
+#: fuse_backing_open() in fs/fuse/backing.c.
+_REMEDIES: Final = {
+    errno.EPERM: "it takes CAP_SYS_ADMIN, and PASSTHROUGH agreed on in INIT",
+    errno.ELOOP: "its filesystem is stacked on others: see max_stack_depth",
+}
+
 
 @attrs.define(eq=False)
 class BackingId:
     """A file that is registered with the connection.
 
-    Answer an OPEN with ``Opened(flags=OpenFlags.PASSTHROUGH, backing_id=b.number)``.
-    Closing it leaves open files as they are.
+    Answer an OPEN with ``Opened(flags=OpenFlags.PASSTHROUGH, backing_id=b.number)``;
+    ``Opened(backing_fd=fd)`` leaves all of it to the session.  Closing it leaves open
+    files as they are.
 
     Attributes:
       number: The kernel's id, above 0; 0 once it is closed.
@@ -61,5 +68,6 @@ def open_backing(device: DevFuse, fd: int) -> BackingId:
         number = fcntl.ioctl(device.fd, _IOC_BACKING_OPEN, argument)
     except OSError as exc:
         step = f"open a backing id for descriptor {fd}"
-        raise DeviceError(exc.errno or errno.EIO, device.path, step) from None
+        error = exc.errno or errno.EIO
+        raise DeviceError(error, device.path, step, _REMEDIES) from None
     return BackingId(device, number)

@@ -11,6 +11,7 @@ import array
 import errno
 import fcntl
 import os
+import select
 from collections.abc import Sequence
 from typing import Final
 
@@ -104,6 +105,14 @@ class Channel:
         if self.device.fd == -1:
             raise trio.ClosedResourceError("this channel was closed")
         await trio.lowlevel.wait_readable(self.device.fd)
+
+    def is_readable(self) -> bool:
+        """Whether there is something to read, from any thread."""
+        if self.device.fd == -1:
+            return False
+        poll = select.poll()
+        poll.register(self.device.fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def sender(self) -> ChannelSender:
         """Return a sender; any number of them share the device."""

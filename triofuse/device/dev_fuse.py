@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 
 import attrs
 import trio
@@ -29,8 +30,14 @@ class DeviceError(OSError):
       filename: The device.
     """
 
-    def __init__(self, error: int, path: str, step: str) -> None:
-        remedy = _REMEDIES.get(error, "").format(path=path)
+    def __init__(
+        self,
+        error: int,
+        path: str,
+        step: str,
+        remedies: Mapping[int, str] = _REMEDIES,
+    ) -> None:
+        remedy = remedies.get(error, "").format(path=path)
         reason = f"cannot {step}: {os.strerror(error)}"
         super().__init__(error, f"{reason} ({remedy})" if remedy else reason, path)
 

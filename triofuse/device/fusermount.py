@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import errno
 import itertools
 import logging
@@ -11,13 +10,10 @@ import os
 import socket
 import subprocess
 
-import attrs
-
 from triofuse.device.mount_error import MountError, errno_of_words
 from triofuse.device.options import MountOptions
 
 __all__ = [
-    "Watchdog",
     "find_fusermount",
     "mount_with_fusermount",
     "unmount_with_fusermount",
@@ -40,33 +36,17 @@ _DIRECTORIES: tuple[str, ...] = (
 _NAMES = ("fusermount3", "fusermount")
 
 
-@attrs.define(eq=False)
-class Watchdog:
-    """The fusermount3 that auto_unmount leaves behind.
-
-    It unmounts as soon as the other end of its socket is closed, by us or by our
-    death.
-
-    Attributes:
-      process: The process.
-      socket: Our end of its socket.
-    """
-
-    process: subprocess.Popen[bytes]
-    socket: socket.socket
-
-    def dismiss(self) -> None:
-        """End the process without letting it unmount anything; may block shortly."""
-        # Killed before its socket is closed: what it found at the mountpoint after
-        # we have unmounted would be somebody else's.
-        with contextlib.suppress(PermissionError):  # if we are another user by now
-            self.process.kill()
-        self.socket.close()
-        self.process.wait()
+#: All that it is told by the environment: ours may have been made by somebody whom
+#: it must not obey, and its words are looked for in English.
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def find_fusermount() -> str | None:
-    """Return the path of fusermount3; None if it is not installed."""
+    """Return the path of fusermount3; None if it is not installed.
+
+    It is looked for where systems install it, and nowhere else: no variable of the
+    environment names another one.
+    """
     for name, directory in itertools.product(_NAMES, _DIRECTORIES):
         program = f"{directory}/{name}"
         if os.access(program, os.X_OK):
@@ -74,32 +54,29 @@ def find_fusermount() -> str | None:
     return None
 
 
-def mount_with_fusermount(
-    program: str, path: str, options: MountOptions
-) -> tuple[int, Watchdog | None]:
+def mount_with_fusermount(program: str, path: str, options: MountOptions) -> int:
     """Let fusermount3 mount; blocks until it has.
 
     Args:
       program: Its path.
       path: The mountpoint.
-      options: ``auto_unmount`` is honoured as well.
+      options: How to mount.
 
     Returns:
-      The descriptor of /dev/fuse, non-blocking and close-on-exec, and with
-      ``auto_unmount`` the process that watches over it.
+      The descriptor of /dev/fuse, non-blocking and close-on-exec.
 
     Raises:
       MountError: With what fusermount3 said.
     """
     try:
-        fd, watchdog, words = _run(program, path, options)
+        fd, words = _run(program, path, options)
     except OSError as exc:
         raise MountError(exc.errno or errno.EIO, path, "fusermount3") from None
     if fd is None:
         raise MountError(errno_of_words(words), path, "fusermount3", words)
     if words:
         _logger.warning("mounting on %s: %s", path, words)
-    return fd, watchdog
+    return fd
 
 
 def unmount_with_fusermount(path: str, *, lazy: bool) -> None:
@@ -117,6 +94,7 @@ def unmount_with_fusermount(path: str, *, lazy: bool) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=_ENVIRONMENT,
             check=False,
         )
     except OSError as exc:
@@ -126,28 +104,20 @@ def unmount_with_fusermount(path: str, *, lazy: bool) -> None:
         raise MountError(errno_of_words(words), path, "fusermount3 -u", words)
 
 
-def _run(
-    program: str, path: str, options: MountOptions
-) -> tuple[int | None, Watchdog | None, str]:
-    """Return the descriptor, the process if it stays, and what it said."""
-    # Not a pipe: with auto_unmount its other end would never be closed.
-    with os.fdopen(os.memfd_create("fusermount3"), "rb") as stderr:
-        process, ours = _start(program, path, options, stderr.fileno())
+def _run(program: str, path: str, options: MountOptions) -> tuple[int | None, str]:
+    """Return the descriptor, and what it said."""
+    process, ours = _start(program, path, options)
+    with ours, process:
         fd = _receive_fd(ours)
-        if fd is not None and options.auto_unmount:
-            watchdog = Watchdog(process, ours)
-        else:
-            watchdog = None
-            ours.close()
-            process.wait()
-        words = _words(os.pread(stderr.fileno(), 65536, 0))
+        _, output = process.communicate()
+    words = _words(output)
     if fd is None and not words:
         words = f"{program} ended with status {process.returncode}"
-    return fd, watchdog, words
+    return fd, words
 
 
 def _start(
-    program: str, path: str, options: MountOptions, stderr: int
+    program: str, path: str, options: MountOptions
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
@@ -156,10 +126,10 @@ def _start(
                 [program, "-o", options.fusermount_text(), "--", path],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=stderr,
+                stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
-                # The Ctrl-C that ends us must not end the watchdog first.
+                env={**_ENVIRONMENT, "_FUSE_COMMFD": str(theirs.fileno())},
+                # Ctrl-C is for us: it must not end halfway.
                 start_new_session=True,
             )
         except OSError:

@@ -1,4 +1,4 @@
-"""Mounting: by mount(2) if that is allowed, else by fusermount3.
+"""Mounting: by system calls if that is allowed, else by fusermount3.
 
 The law: whatever walks a path runs in a thread, for the path may lead through a
 mount that is served by the very loop which is waiting here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
+import functools
 import os
 import re
 import select
@@ -19,16 +19,12 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from triofuse.device.dev_fuse import DevFuse, DeviceError
-from triofuse.device.fusermount import (
-    Watchdog,
-    find_fusermount,
-    mount_with_fusermount,
-)
-from triofuse.device.libc import mount
+from triofuse.device.auto_unmount import Watcher
+from triofuse.device.direct_mount import mount_directly
+from triofuse.device.fusermount import find_fusermount, mount_with_fusermount
 from triofuse.device.mount_error import MountError
 from triofuse.device.mountinfo import MountEntry, identify
-from triofuse.device.mountpoint import Mountpoint, check_mountpoint, detach, unmount
+from triofuse.device.mountpoint import Mountpoint, detach, unmount
 from triofuse.device.options import MountOptions
 
 __all__ = ["Mount", "mount_filesystem"]
@@ -55,7 +51,7 @@ class Mount:
     path: str
     fd: int
     _entry: MountEntry | None = attrs.field(default=None, repr=False)
-    _watchdog: Watchdog | None = attrs.field(default=None, repr=False)
+    _watcher: Watcher | None = attrs.field(default=None, repr=False)
 
     async def unmount(self) -> None:
         """Unmount the filesystem, lazily if it is in use; again does nothing.
@@ -79,8 +75,8 @@ class Mount:
                 unmount(self._entry)
             self._entry = None
         finally:
-            if self._watchdog is not None:
-                self._watchdog.dismiss()
+            if self._watcher is not None:
+                self._watcher.dismiss()
 
 
 async def mount_filesystem(
@@ -110,8 +106,13 @@ async def mount_filesystem(
     if inherited := _INHERITED.fullmatch(path):
         await trio.lowlevel.checkpoint()
         return _adopt(path, int(inherited[1]))
-    place = await _in_thread(_check, path, options, abandon=True)
-    return await _in_thread(_mount, place, options, abandon=False)
+    place = Mountpoint(path)
+    look = functools.partial(place.open, clear_stale=options.clear_stale)
+    try:
+        await _in_thread(look, abandon=True)
+        return await _in_thread(_mount, place, options, abandon=False)
+    finally:
+        place.close()
 
 
 async def _in_thread(function: Callable[..., _T], *arguments: Any, abandon: bool) -> _T:
@@ -125,76 +126,48 @@ async def _in_thread(function: Callable[..., _T], *arguments: Any, abandon: bool
     )
 
 
-def _check(path: str, options: MountOptions) -> Mountpoint:
-    return check_mountpoint(path, clear_stale=options.clear_stale)
-
-
 def _mount(place: Mountpoint, options: MountOptions) -> Mount:
-    watchdog = None
-    fd = None if options.auto_unmount else _mount_directly(place, options)
-    if fd is None:
-        fd, watchdog = _mount_indirectly(place, options)
+    watcher = Watcher.start(place.path) if options.auto_unmount else None
     try:
-        entry = identify(place.path, fd)
-    except OSError as exc:
-        os.close(fd)
-        if watchdog:
-            watchdog.dismiss()
-        with contextlib.suppress(MountError):
-            detach(place.path, lazy=True)
-        number = exc.errno or errno.EIO
-        raise MountError(number, place.path, "/proc/self/mountinfo") from exc
-    return Mount(place.path, fd, entry, watchdog)
-
-
-def _mount_directly(place: Mountpoint, options: MountOptions) -> int | None:
-    """Call mount(2); return the descriptor, or None if it is not allowed."""
-    try:
-        device = DevFuse.open()
-    except DeviceError as exc:
-        number = exc.errno or errno.EIO
-        words = exc.strerror or ""
-        raise MountError(number, place.path, "open /dev/fuse", words) from None
-    try:
-        data = _mount_data(place, options, device.fd)
-        mount(options.fsname, place.path, options.fstype, options.flags, data)
-    except OSError as exc:
-        device.close()
-        if exc.errno == errno.EPERM:
-            return None
-        raise _mount_error(exc, place, options) from None
-    return device.fd
-
-
-def _mount_data(place: Mountpoint, options: MountOptions, fd: int) -> str:
-    ours = (
-        f"fd={fd},rootmode={place.rootmode:o},"
-        f"user_id={os.getuid()},group_id={os.getgid()}"
-    )
-    data = ",".join([ours, *options.kernel_words()])
-    # The kernel cuts off what is longer: copy_mount_options() in fs/namespace.c.
-    if len(os.fsencode(data)) >= mmap.PAGESIZE:
-        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-    return data
-
-
-def _mount_error(exc: OSError, place: Mountpoint, options: MountOptions) -> MountError:
-    number = exc.errno or errno.EIO
-    remedy = None
-    if number == errno.EINVAL and options.extra:
-        remedy = f"the kernel does not know one of these: {', '.join(options.extra)}"
-    return MountError(number, place.path, "mount(2)", remedy=remedy)
+        made = mount_directly(place, options, watcher)
+        fd, entry = made or _mount_indirectly(place, options, watcher)
+    except BaseException:
+        if watcher is not None:
+            watcher.dismiss()
+        raise
+    return Mount(place.path, fd, entry, watcher)
 
 
 def _mount_indirectly(
-    place: Mountpoint, options: MountOptions
-) -> tuple[int, Watchdog | None]:
+    place: Mountpoint, options: MountOptions, watcher: Watcher | None
+) -> tuple[int, MountEntry | None]:
     program = find_fusermount()
-    if program is not None:
-        return mount_with_fusermount(program, place.path, options)
-    if options.auto_unmount:
-        raise MountError(errno.ENOENT, place.path, "fusermount3")
-    raise MountError(errno.EPERM, place.path, "mount(2)")
+    if program is None:
+        raise MountError(errno.EPERM, place.path, "mount(2)")
+    fd = mount_with_fusermount(program, place.path, options)
+    entry = None
+    try:
+        entry = identify(place.path, fd)
+        if entry is not None:
+            _check_place(entry, place)
+            if watcher is not None:
+                watcher.watch(entry.mount_id, entry.unique_id)
+    except OSError as exc:
+        os.close(fd)
+        with contextlib.suppress(MountError):
+            unmount(entry) if entry else detach(place.path, lazy=True)
+        if isinstance(exc, MountError):
+            raise
+        number = exc.errno or errno.EIO
+        raise MountError(number, place.path, "/proc/self/mountinfo") from exc
+    return fd, entry
+
+
+def _check_place(entry: MountEntry, place: Mountpoint) -> None:
+    """Raise MountError if fusermount3, who walks the path once more, was led astray."""
+    if entry.mount_point != place.path:
+        words = f"the path to it was changed meanwhile, and led to {entry.mount_point}"
+        raise MountError(errno.ESTALE, place.path, "fusermount3", words)
 
 
 def _adopt(path: str, fd: int) -> Mount:

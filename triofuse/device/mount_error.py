@@ -27,8 +27,18 @@ _REMEDIES = {
     ("mount(2)", errno.ENODEV): "load FUSE with 'modprobe fuse'",
     ("mount(2)", errno.ENOENT): "the mountpoint has just vanished",
     ("mount(2)", errno.ENOTDIR): "the mountpoint has just changed its type",
-    ("fusermount3", errno.ENOENT): "install fuse3: auto_unmount is its fusermount3's",
+    ("auto_unmount", errno.ENOSYS): (
+        "sys.executable must be a Python interpreter: a frozen program has none"
+    ),
+    ("auto_unmount", errno.EACCES): "this user must be allowed to run sys.executable",
+    ("auto_unmount", errno.ENOEXEC): (
+        "sys.executable, run with -I -S, must be a Python interpreter that works"
+    ),
+    ("/proc/self/fd", errno.ENOENT): "mount /proc",
     ("fusermount3", errno.ENODEV): "load FUSE with 'modprobe fuse'",
+    ("fusermount3", errno.EACCES): (
+        "mount on a directory or file of your own, that you may write to"
+    ),
     ("umount2", errno.EPERM): (
         "be root or have CAP_SYS_ADMIN, or install fuse3 for its fusermount3"
     ),
@@ -57,7 +67,15 @@ _SAYINGS = (
     (
         "mount failed: Operation not permitted",
         errno.EPERM,
-        "a container needs the capability SYS_ADMIN",
+        (
+            "a container needs the capability SYS_ADMIN, a user namespace a mount "
+            "namespace of its own as in 'unshare -Urm'"
+        ),
+    ),
+    (
+        "/dev/fuse: Permission denied",
+        errno.EACCES,
+        "its mode is usually 0666: ask who may open it",
     ),
     ("mount_max", errno.EMFILE, "raise mount_max in /etc/fuse.conf"),
     ("unknown option", errno.EINVAL, "only mount(2), that is root, may know it"),
@@ -75,9 +93,10 @@ class MountError(OSError):
     Args:
       number: The errno.
       mountpoint: Where.
-      step: What failed: ``stat``, ``open /dev/fuse``, ``mount(2)``,
-        ``fusermount3``, ``/proc/self/mountinfo``, ``umount2``, ``fusermount3 -u``
-        or ``/dev/fd``.
+      step: What failed: ``stat``, ``open /dev/fuse``, ``auto_unmount``,
+        ``mount(2)`` or what does the same in steps, ``fusermount3``,
+        ``/proc/self/fd``, ``/proc/self/mountinfo``, ``umount2``,
+        ``fusermount3 -u`` or ``/dev/fd``.
       words: What the step said for itself, in place of the errno's own text.
       remedy: What to do; the usual advice by default.
 

@@ -17,8 +17,9 @@ __all__ = [
     "MountEntry",
     "connection_device",
     "decode_mountinfo",
+    "entry_of",
     "identify",
-    "mount_id_at",
+    "mount_id_of",
     "read_mounts",
 ]
 
@@ -90,21 +91,19 @@ def _unescape(field: bytes) -> str:
     return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), field))
 
 
-def mount_id_at(path: str) -> tuple[int, int]:
-    """Return the numbers of the mount that a path leads to: the topmost one.
+def mount_id_of(fd: int) -> tuple[int, int]:
+    """Return the numbers of the mount that a descriptor is on.
+
+    Args:
+      fd: O_PATH will do, and fsmount(2) gives such.
 
     Returns:
       The number as in ``MountEntry.mount_id``, and the unique one or 0.
 
     Raises:
-      OSError: The path leads nowhere.
+      OSError: /proc is not there.
     """
-    # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
-    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
-    try:
-        return _fdinfo(fd, "mnt_id"), unique_mount_id(fd)
-    finally:
-        os.close(fd)
+    return _fdinfo(fd, "mnt_id"), unique_mount_id(fd)
 
 
 def connection_device(fd: int) -> tuple[int, int] | None:
@@ -123,7 +122,7 @@ def connection_device(fd: int) -> tuple[int, int] | None:
 
 
 def identify(path: str, fd: int) -> MountEntry | None:
-    """Find the mount that has just been made.
+    """Find the mount that has just been made at a path.
 
     Args:
       path: The mountpoint.
@@ -135,7 +134,29 @@ def identify(path: str, fd: int) -> MountEntry | None:
     Raises:
       OSError: The path leads nowhere, or /proc is not there.
     """
-    mount_id, unique_id = mount_id_at(path)
+    # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
+    root = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return entry_of(root, fd)
+    finally:
+        os.close(root)
+
+
+def entry_of(root: int, fd: int) -> MountEntry | None:
+    """Find the mount that a descriptor is on, if it is what another one serves.
+
+    Args:
+      root: A descriptor of the mount, as for ``mount_id_of``.
+      fd: The descriptor of /dev/fuse that serves it.
+
+    Returns:
+      The mount; if ``root`` is on another one, which may cover ours, then ours
+      nevertheless; None if it is nowhere.
+
+    Raises:
+      OSError: /proc is not there.
+    """
+    mount_id, unique_id = mount_id_of(root)
     connection = connection_device(fd)
     mounts = read_mounts()
     for entry in mounts:

@@ -1,0 +1,94 @@
+"""Who keeps a mount busy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.device.mounts import SECONDS, mount_tmpfs, mounted
+from triofuse.device import holders
+from triofuse.device.holders import holders_of
+from triofuse.device.libc import umount2
+
+
+def test_nobody_holds_an_empty_directory(tmp_path: Path) -> None:
+    assert holders_of(str(tmp_path)) == []
+
+
+def test_a_process_is_named_with_what_it_holds(tmp_path: Path) -> None:
+    place = str(tmp_path)
+    (tmp_path / "file").touch()
+    with (
+        open(tmp_path / "file") as file,
+        subprocess.Popen(["cat"], cwd=place, stdin=subprocess.PIPE) as user,
+    ):
+        found = holders_of(place)
+        fd = file.fileno()
+        user.kill()
+
+    own = Path("/proc/self/comm").read_text().strip()
+    assert sorted(found) == sorted(
+        [
+            f"process {os.getpid()} ({own}) by its descriptor {fd}",
+            f"process {user.pid} (cat) by its cwd",
+        ]
+    )
+
+
+def test_a_name_that_only_begins_alike_is_another(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    with open(tmp_path / "mnt2", "w"):
+        assert holders_of(str(tmp_path / "mnt")) == []
+
+
+def test_looking_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holders, "_PATIENCE", -1)
+
+    with open(tmp_path / "file", "w"):
+        assert holders_of(str(tmp_path)) == []
+
+
+def test_some_names_are_enough(tmp_path: Path) -> None:
+    users = [
+        subprocess.Popen(["cat"], cwd=tmp_path, stdin=subprocess.PIPE) for _ in range(9)
+    ]
+
+    found = holders_of(str(tmp_path))
+
+    for user in users:
+        user.communicate()
+    assert len(found) == 5
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="calls mount(2)")
+async def test_what_is_unmounted_lazily_is_logged_with_who_holds_it(
+    mountpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint) as filesystem:
+            root = os.open(mountpoint, os.O_PATH)
+            with caplog.at_level(logging.WARNING, "triofuse"):
+                await filesystem.unmount()
+            os.close(root)
+
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert said.startswith(f"{mountpoint} is unmounted lazily, it is in use: process ")
+    assert said.endswith(f"by its descriptor {root}")
+
+
+@pytest.mark.mount
+@pytest.mark.skipif(os.geteuid() != 0, reason="calls mount(2)")
+def test_a_mount_below_is_named(mountpoint: str) -> None:
+    os.mkdir(below := f"{mountpoint}/below")
+    mount_tmpfs(below)
+    try:
+        assert holders_of(mountpoint) == [f"the mount at {below}"]
+    finally:
+        umount2(below, 0)
