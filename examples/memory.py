@@ -1,10 +1,4 @@
-"""What memfs.py keeps in memory: nodes, and the contents of files.
-
-Contents are cut into chunks of 64 KiB.  A chunk that nobody wrote to does not exist;
-one that does is as long as what was written to it, and what is missing at its end
-reads as zeros.  So a small file costs a small chunk, a large write is a handful of
-copies, and a hole is a chunk that is missing or short.
-"""
+"""What memfs.py keeps in memory: the nodes, and their names in directories."""
 
 from __future__ import annotations
 
@@ -20,183 +14,22 @@ from typing import NamedTuple
 
 import attrs
 
+import acl
+import triofuse
+from acl import Acl
+from sparse import NAME_MAX, PAGE, Space, SparseFile
 from triofuse import FileAttr, FuseError, Statfs
 
-#: The longest name, bytes.
-NAME_MAX = 255
+#: The kernel gives the root its number.
+ROOT = 1
+#: The bits of a mode that say who may.
+PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 #: The most names of one node, as in ext4.
 LINK_MAX = 65000
-#: The longest file, bytes: what is beyond is a mistake of the caller's.
-MAX_SIZE = 1 << 50
-#: The unit in which space is counted, bytes.
-PAGE = 1 << 12
-CHUNK = 1 << 16
 #: How old a time of access may get, as with the mount option ``relatime``.
 DAY_NS = 86400 * 10**9
 #: The extended attribute of capabilities(7).
 CAPABILITIES = "security.capability"
-
-
-@attrs.define(eq=False)
-class Space:
-    """A number of pages, shared by all files of a filesystem.
-
-    Attributes:
-      total: How many there are.  There are as many nodes: else nodes without
-        contents could fill the memory.
-      used: How many are taken.
-    """
-
-    total: int
-    used: int = 0
-
-    @classmethod
-    def of(cls, size: int | None) -> Space:
-        """Return a space of so many bytes, by default half of the machine's memory."""
-        if size is None:
-            size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        return cls(size // PAGE)
-
-    def take(self, pages: int) -> None:
-        """Take pages; a negative number gives them back.
-
-        Raises:
-          FuseError: ENOSPC: there are not so many left.
-        """
-        if pages > 0 and self.used + pages > self.total:
-            raise FuseError(errno.ENOSPC)
-        self.used += pages
-
-    def statfs(self, nodes: int) -> Statfs:
-        """Return what df(1) shows, with so many nodes in use."""
-        free = self.total - self.used
-        ffree = self.total - nodes
-        return Statfs(self.total, free, free, self.total, ffree, PAGE, NAME_MAX, PAGE)
-
-
-@attrs.define(eq=False)
-class SparseFile:
-    """Bytes with holes.
-
-    Attributes:
-      size: The length, holes included.  Nothing but zeros is stored behind it.
-      pages: What is taken of the space.
-    """
-
-    _space: Space
-    size: int = 0
-    pages: int = 0
-    _chunks: dict[int, bytearray] = attrs.Factory(dict)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return a copy of up to ``size`` bytes; fewer are the end of the file."""
-        pieces: list[bytes | memoryview] = []
-        for number, start, stop in _spans(offset, min(size, self.size - offset)):
-            piece = memoryview(self._chunks.get(number, b""))[start:stop]
-            missing = stop - start - len(piece)
-            pieces += (piece, bytes(missing)) if missing else (piece,)
-        return b"".join(pieces)
-
-    def write(self, offset: int, data: memoryview | bytes) -> None:
-        """Write all of ``data``, or nothing if there is no space for it."""
-        if not data:
-            return
-        self._reserve(offset, len(data))
-        self.lengthen(offset + len(data))
-        for number, start, stop in _spans(offset, len(data)):
-            piece, data = data[: stop - start], data[stop - start :]
-            chunk = self._chunks.setdefault(number, bytearray())
-            _lengthen(chunk, start)
-            if len(chunk) == start:
-                chunk += piece
-            else:
-                # Not chunk[start:stop] = piece, which would copy the piece twice.
-                _lengthen(chunk, stop)
-                memoryview(chunk)[start:stop] = piece
-
-    def truncate(self, size: int) -> None:
-        """Set the size: what is cut off is lost, what is added is a hole."""
-        if size > MAX_SIZE:
-            raise FuseError(errno.EFBIG)
-        if size <= self.size:
-            self.punch(size, MAX_SIZE)  # with what was allocated beyond the end
-        self.size = size
-
-    def allocate(self, offset: int, size: int) -> None:
-        """Take the space for bytes to come, which leaves the size alone."""
-        self._reserve(offset, size)
-        for number, _, stop in _spans(offset, size):
-            _lengthen(self._chunks.setdefault(number, bytearray()), stop)
-
-    def lengthen(self, size: int) -> None:
-        """Set the size, if that is more."""
-        self.size = max(self.size, size)
-
-    def punch(self, offset: int, size: int) -> None:
-        """Make bytes zero, and give back the space of chunks that end there."""
-        end = min(offset + size, MAX_SIZE)
-        for number in self._present(offset // CHUNK, -(-end // CHUNK)):
-            start = max(offset - number * CHUNK, 0)
-            stop = min(end - number * CHUNK, CHUNK)
-            chunk = self._chunks[number]
-            if stop < len(chunk):
-                memoryview(chunk)[start:stop] = bytes(stop - start)
-                continue
-            self._take(_pages(min(start, len(chunk))) - _pages(len(chunk)))
-            del chunk[start:]
-            if not chunk:
-                del self._chunks[number]
-
-    def zero(self, offset: int, size: int) -> None:
-        """Make bytes zero and keep the space for them, which leaves the size alone."""
-        self.allocate(offset, size)
-        for number, start, stop in _spans(offset, size):
-            memoryview(self._chunks[number])[start:stop] = bytes(stop - start)
-
-    def seek_data(self, offset: int) -> int:
-        """Return where data is, from ``offset`` on, else raise ENXIO."""
-        for number in self._present(offset // CHUNK, -(-self.size // CHUNK)):
-            start = max(number * CHUNK, offset)
-            if start < min(number * CHUNK + len(self._chunks[number]), self.size):
-                return start
-        raise FuseError(errno.ENXIO)
-
-    def seek_hole(self, offset: int) -> int:
-        """Return where a hole is, from ``offset`` on; the end of the file is one."""
-        if offset >= self.size:
-            raise FuseError(errno.ENXIO)
-        number, start = divmod(offset, CHUNK)
-        while (stored := len(self._chunks.get(number, b""))) > start:
-            offset = number * CHUNK + stored
-            if stored < CHUNK:
-                break
-            number, start = number + 1, 0
-        return min(offset, self.size)
-
-    def _reserve(self, offset: int, size: int) -> None:
-        """Take the pages that ``size`` bytes at ``offset`` need and do not have."""
-        if offset + size > MAX_SIZE:
-            raise FuseError(errno.EFBIG)
-        if size > self._space.total * PAGE:
-            raise FuseError(errno.ENOSPC)
-        get = self._chunks.get
-        wanted = 0
-        for number, _, stop in _spans(offset, size):
-            wanted += max(_pages(stop) - _pages(len(get(number, b""))), 0)
-        self._take(wanted)
-
-    def _take(self, pages: int) -> None:
-        self._space.take(pages)
-        self.pages += pages
-
-    def _present(self, first: int, last: int) -> list[int]:
-        """Return the chunks there are from ``first`` to before ``last``, in order.
-
-        Whichever is less work: a hole may be larger than all that is stored.
-        """
-        if last - first < len(self._chunks):
-            return [number for number in range(first, last) if number in self._chunks]
-        return sorted(number for number in self._chunks if first <= number < last)
 
 
 @attrs.define(eq=False)
@@ -228,6 +61,40 @@ class Node:
         attr, now = self.attr, time.time_ns()
         if attr.atime_ns <= max(attr.mtime_ns, attr.ctime_ns, now - DAY_NS):
             attr.atime_ns = now
+
+    def set_times(self, request: triofuse.Setattr) -> None:
+        """Note what utimensat(2) asks, and that the inode was changed."""
+        # The kernel's "now" is that of its last tick: earlier than times noted here.
+        flags, now = triofuse.SetattrValid, time.time_ns()
+        if request.atime_ns is not None:
+            is_now = request.valid & flags.ATIME_NOW
+            self.attr.atime_ns = now if is_now else request.atime_ns
+        if request.mtime_ns is not None:
+            is_now = request.valid & flags.MTIME_NOW
+            self.attr.mtime_ns = now if is_now else request.mtime_ns
+        if request.valid:
+            self.attr.ctime_ns = now
+
+    def chmod(self, mode: int) -> None:
+        """Set the mode, but for the type, and what the access list says of it."""
+        self.attr.mode = stat.S_IFMT(self.attr.mode) | stat.S_IMODE(mode)
+        if acl.ACCESS in self.xattrs:
+            access = Acl.decode(self.xattrs[acl.ACCESS])
+            self.xattrs[acl.ACCESS] = access.chmod(mode).encode()
+
+    def set_xattr(self, name: str, value: bytes) -> None:
+        """Set an extended attribute, and the mode if it is the access list.
+
+        An access list that says no more than a mode becomes one.
+        """
+        self.changed()
+        if name == acl.ACCESS:
+            access = Acl.decode(value)
+            self.attr.mode = self.attr.mode & ~PERMISSIONS | access.permissions
+            if not access.names_somebody:
+                self.xattrs.pop(name, None)
+                return
+        self.xattrs[name] = value
 
     def drop_privileges(self) -> None:
         """Take away what running the file gives: set-id bits, capabilities.
@@ -296,6 +163,20 @@ class Directory(Node):
         if node is None:
             raise FuseError(errno.ENOENT)
         return node
+
+    def inherited(self, mode: int, umask: int) -> tuple[int, dict[str, bytes]]:
+        """Return the mode and extended attributes of what is made here.
+
+        A default list stands in for the umask, and goes on to directories.
+        """
+        default = self.xattrs.get(acl.DEFAULT)
+        if default is None or stat.S_ISLNK(mode):
+            return mode & ~umask, {}
+        access = Acl.decode(default).inherit(mode)
+        xattrs = {acl.ACCESS: access.encode()} if access.names_somebody else {}
+        if stat.S_ISDIR(mode):
+            xattrs[acl.DEFAULT] = default
+        return mode & ~PERMISSIONS | access.permissions, xattrs
 
     def link(self, name: str, node: Node) -> None:
         """Give a name to a node, in place of the node that has it."""
@@ -377,21 +258,98 @@ class Symlink(Node):
     target: str = attrs.field(kw_only=True)
 
 
-def _spans(offset: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Cut a range of bytes into chunk number, start and stop within the chunk."""
-    while size > 0:
-        number, start = divmod(offset, CHUNK)
-        stop = min(start + size, CHUNK)
-        yield number, start, stop
-        offset += stop - start
-        size -= stop - start
+class Nodes:
+    """The nodes there are, by their numbers.
 
+    Args:
+      space: What files' contents take from.
+      valid: Seconds for which the kernel may keep attributes.
+    """
 
-def _lengthen(chunk: bytearray, size: int) -> None:
-    """Append zeros up to ``size`` bytes."""
-    if len(chunk) < size:
-        chunk += bytes(size - len(chunk))
+    def __init__(self, space: Space, valid: float) -> None:
+        self._space = space
+        self._valid = valid
+        self._numbers = itertools.count(ROOT)
+        root = Directory(self._attr(stat.S_IFDIR | 0o755, os.getuid(), os.getgid()))
+        root.attr.nlink = 2
+        self._nodes: dict[int, Node] = {ROOT: root}
 
+    def statfs(self) -> Statfs:
+        """Return what df(1) shows."""
+        return self._space.statfs(len(self._nodes))
 
-def _pages(size: int) -> int:
-    return -(-size // PAGE)
+    def node(self, nodeid: int) -> Node:
+        """Return any node."""
+        if nodeid not in self._nodes:
+            raise FuseError(errno.ESTALE)
+        return self._nodes[nodeid]
+
+    def file(self, nodeid: int) -> File:
+        """Return a regular file."""
+        node = self.node(nodeid)
+        if not isinstance(node, File):
+            raise FuseError(errno.EINVAL)
+        return node
+
+    def directory(self, nodeid: int) -> Directory:
+        """Return a directory."""
+        node = self.node(nodeid)
+        if not isinstance(node, Directory):
+            raise FuseError(errno.ENOTDIR)
+        return node
+
+    def made_by(
+        self, request: triofuse.Request, mode: int, umask: int = 0
+    ) -> tuple[FileAttr, dict[str, bytes]]:
+        """Return what a caller's new node in the directory ``nodeid`` begins with.
+
+        Its attributes and its extended attributes.
+        """
+        if len(self._nodes) >= self._space.total:
+            raise FuseError(errno.ENOSPC)
+        directory = self.directory(request.nodeid)
+        mode, xattrs = directory.inherited(mode, umask)
+        inherits = directory.attr.mode & stat.S_ISGID
+        if inherits and stat.S_ISDIR(mode):
+            mode |= stat.S_ISGID
+        gid = directory.attr.gid if inherits else request.gid
+        return self._attr(mode, request.uid, gid), xattrs
+
+    def new_file(self, request: triofuse.Create | triofuse.Mknod) -> File:
+        """Return a caller's new file, which is empty and has no name yet."""
+        made = self.made_by(request, request.mode, request.umask)
+        return File(*made, content=SparseFile(self._space))
+
+    def add(self, nodeid: int, name: str, node: Node) -> None:
+        """Give a node a name that is free."""
+        directory = self.directory(nodeid)
+        if directory.get(name):
+            raise FuseError(errno.EEXIST)
+        node.check_move(directory)
+        self.keep(node)
+        directory.link(name, node)
+
+    def keep(self, node: Node) -> None:
+        """Keep a node until nobody needs it."""
+        self._nodes[node.attr.ino] = node
+
+    def drop_unused(self, node: Node) -> None:
+        """Drop a node unless it has a name, is known to the kernel, or is open."""
+        if node.attr.nlink or node.lookups or node.opens:
+            return
+        del self._nodes[node.attr.ino]
+        if isinstance(node, File):
+            node.content.truncate(0)
+
+    def forget_all(self) -> None:
+        """Keep only what has a name: there is no kernel any more."""
+        for node in list(self._nodes.values()):
+            node.lookups = node.opens = 0
+            self.drop_unused(node)
+
+    def _attr(self, mode: int, uid: int, gid: int) -> FileAttr:
+        """Return attributes for a node that is born now and has no name yet."""
+        attr = FileAttr(next(self._numbers), mode, nlink=0, uid=uid, gid=gid)
+        attr.atime_ns = attr.mtime_ns = attr.ctime_ns = attr.btime_ns = time.time_ns()
+        attr.attr_valid = self._valid
+        return attr

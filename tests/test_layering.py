@@ -14,10 +14,10 @@ import triofuse
 PACKAGE = Path(triofuse.__file__).parent
 
 #: From the lowest to the highest; modules at the top come last.
-LAYERS = ["filesystem", "wire", "device", "session", "testing", ""]
+LAYERS = ["filesystem", "parts", "wire", "device", "session", "testing", ""]
 
 #: What a layer does not even know although it is below.
-STRANGERS = {"device": {"wire"}}
+STRANGERS = {"wire": {"parts"}, "device": {"wire", "parts"}}
 
 #: What is no part of Python.
 DEPENDENCIES = {"filesystem": {"attrs"}, "wire": {"attrs"}}

@@ -10,12 +10,15 @@ import time
 
 import pytest
 
+import acl
 import memory
+import sparse
 import triofuse
-from memfs import ROOT, MemFS
+from memfs import MemFS
+from memory import ROOT
 from triofuse import Entry, FuseError
 
-PAGE = memory.PAGE
+PAGE = sparse.PAGE
 
 
 @pytest.fixture
@@ -158,6 +161,29 @@ async def test_two_names_of_one_file_both_survive_a_rename(memfs: MemFS) -> None
     assert file.attr.nlink == 2
 
 
+async def test_a_namespace_alone_is_no_name(memfs: MemFS) -> None:
+    file = await made(memfs, "file")
+
+    for name, error in (("user.", errno.EINVAL), ("system.x", errno.EOPNOTSUPP)):
+        header = (0, file.nodeid, 0, 0, 0)
+        request = triofuse.Setxattr(*header, 1, 0, 0, name, memoryview(b"x"))
+        with fails(error):
+            await memfs.setxattr(request)
+
+
+async def test_bytes_that_are_no_access_list_change_nothing(memfs: MemFS) -> None:
+    file = await made(memfs, "file")
+
+    value = memoryview(b"no list")
+    request = triofuse.Setxattr(0, file.nodeid, 0, 0, 0, 7, 0, 0, acl.ACCESS, value)
+    with fails(errno.EINVAL):
+        await memfs.setxattr(request)
+
+    listing = await memfs.listxattr(triofuse.Listxattr(0, file.nodeid, 0, 0, 0, 0))
+    assert list(listing) == []
+    assert stat.S_IMODE(file.attr.mode) == 0o644
+
+
 # --- Limits
 
 
@@ -216,8 +242,8 @@ async def test_the_kernels_coarse_clock_does_not_turn_time_back(memfs: MemFS) ->
 @pytest.mark.parametrize("seed", range(20))
 def test_a_sparse_file_is_like_an_array_of_bytes(seed: int) -> None:
     choose = random.Random(seed)
-    space = memory.Space(total=60)
-    file, model = memory.SparseFile(space), bytearray()
+    space = sparse.Space(total=60)
+    file, model = sparse.SparseFile(space), bytearray()
 
     for _ in range(300):
         offset, size = choose.randrange(150_000), choose.randrange(100_000)
@@ -236,7 +262,7 @@ def test_a_sparse_file_is_like_an_array_of_bytes(seed: int) -> None:
 
 
 def _change(
-    file: memory.SparseFile,
+    file: sparse.SparseFile,
     model: bytearray,
     choose: random.Random,
     offset: int,
@@ -262,7 +288,7 @@ def _change(
         model[within] = bytes(within.stop - within.start)
 
 
-def _holes(file: memory.SparseFile) -> list[tuple[int, int]]:
+def _holes(file: sparse.SparseFile) -> list[tuple[int, int]]:
     holes, offset = [], 0
     while offset < file.size:
         start = file.seek_hole(offset)
@@ -275,22 +301,22 @@ def _holes(file: memory.SparseFile) -> list[tuple[int, int]]:
 
 
 def test_a_hole_costs_neither_space_nor_time() -> None:
-    file = memory.SparseFile(memory.Space(total=100))
-    file.truncate(memory.MAX_SIZE)
+    file = sparse.SparseFile(sparse.Space(total=100))
+    file.truncate(sparse.MAX_SIZE)
     file.write(1 << 49, b"data")
 
     assert file.pages == 1
     assert file.seek_data(0) == 1 << 49
-    file.punch(0, memory.MAX_SIZE)
+    file.punch(0, sparse.MAX_SIZE)
     assert file.pages == 0
     with fails(errno.ENXIO):
         file.seek_data(0)
 
 
 def test_no_file_is_too_long() -> None:
-    file = memory.SparseFile(memory.Space(total=100))
+    file = sparse.SparseFile(sparse.Space(total=100))
 
     with fails(errno.EFBIG):
-        file.truncate(memory.MAX_SIZE + 1)
+        file.truncate(sparse.MAX_SIZE + 1)
     with fails(errno.EFBIG):
-        file.write(memory.MAX_SIZE, b"x")
+        file.write(sparse.MAX_SIZE, b"x")
