@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -49,6 +50,26 @@ class Filesystem:
     A method that is left out answers ENOSYS.  What the kernel makes of that is
     said at each; where nothing is said the caller sees "Function not implemented".
     """
+
+    @property
+    def notifier(self) -> Notifier:
+        """What tells the kernel of changes; there from ``init`` on.
+
+        Of the latest session, where one filesystem is mounted several times.
+
+        Raises:
+          RuntimeError: Nobody serves this filesystem yet.
+        """
+        try:
+            notifier: Notifier = self.__dict__["notifier"]
+        except KeyError:
+            message = f"{type(self).__name__} has no notifier before init() is called"
+            raise RuntimeError(message) from None
+        return notifier
+
+    @notifier.setter
+    def notifier(self, notifier: Notifier) -> None:
+        self.__dict__["notifier"] = notifier
 
     # --- The life of a mount
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Final
 
 from triofuse.filesystem.replies import Buffer
 from triofuse.wire import layouts
@@ -16,7 +17,9 @@ from triofuse.wire.layouts import Layout
 from triofuse.wire.opcodes import NotifyCode
 
 __all__ = [
+    "SINCE",
     "encode_notify_delete",
+    "encode_notify_expire_entry",
     "encode_notify_inc_epoch",
     "encode_notify_inval_entry",
     "encode_notify_inval_inode",
@@ -26,6 +29,20 @@ __all__ = [
     "encode_notify_retrieve",
     "encode_notify_store",
 ]
+
+#: The minor version of the protocol that has a notification (linux/fuse.h).
+SINCE: Final = {
+    "poll": 11,
+    "inval_inode": 12,
+    "inval_entry": 12,
+    "store": 15,
+    "retrieve": 15,
+    "delete": 18,
+    "expire_entry": 38,
+    "resend": 40,
+    "inc_epoch": 44,
+    "prune": 45,
+}
 
 #: NOTIFY_INVAL_ENTRY: only expire the name (FUSE_EXPIRE_ONLY).
 _EXPIRE_ONLY = 1
@@ -61,6 +78,11 @@ def encode_notify_inval_entry(
     layout = layouts.NOTIFY_INVAL_ENTRY_OUT
     fields = (parent, len(encoded), _EXPIRE_ONLY if expire_only else 0)
     return _message(NotifyCode.INVAL_ENTRY, layout, *fields, payload=encoded + b"\0")
+
+
+def encode_notify_expire_entry(parent: int, name: str) -> list[Buffer]:
+    """Let a cached name expire, which keeps what hangs on it."""
+    return encode_notify_inval_entry(parent, name, expire_only=True)
 
 
 def encode_notify_delete(parent: int, child: int, name: str) -> list[Buffer]:

@@ -1,0 +1,115 @@
+"""The device for worker threads, whose writes may block in the kernel.
+
+A thread that waits in the kernel keeps the device open, whoever closes it: then the
+connection does not end, and whoever waits for a reply, the thread too, does so for
+ever, SIGKILL or not.  So at the end callers are answered until no thread waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import attrs
+import trio
+
+from triofuse.device.channel import Channel
+from triofuse.device.dev_fuse import DevFuse
+from triofuse.filesystem.replies import Buffer
+from triofuse.wire.decode import peek_unique
+from triofuse.wire.encode import encode_error
+
+__all__ = ["ThreadSender"]
+
+
+@attrs.define(eq=False)
+class ThreadSender:
+    """Sends from threads, on a descriptor that nobody closes under them.
+
+    Attributes:
+      writing: Threads that send now, or wait in the kernel.
+    """
+
+    _channel: Channel
+    writing: int = attrs.field(default=0, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+    _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _token: trio.lowlevel.TrioToken = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+
+    @classmethod
+    def beside(cls, channel: Channel) -> ThreadSender:
+        """Return one with a descriptor of its own.
+
+        Raises:
+          trio.ClosedResourceError: The channel is closed.
+        """
+        if channel.fileno() == -1:
+            raise trio.ClosedResourceError("this channel was closed")
+        return cls(Channel(DevFuse(os.dup(channel.fileno()))))
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Send one message, in a thread.
+
+        Raises:
+          As ``ChannelSender.send_nowait``.
+        """
+        with self._lock:
+            if self._closed:
+                raise trio.ClosedResourceError("this channel was closed")
+            self.writing += 1
+        try:
+            self._channel.sender().send_nowait(buffers)
+        finally:
+            self._sent()
+
+    def _sent(self) -> None:
+        with self._lock:
+            self.writing -= 1
+            if not self._closed or self.writing:
+                return
+            os.close(self._channel.fileno())
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._idle.cancel)
+
+    def close(self) -> None:
+        """Close the descriptor, or have the last thread do it."""
+        with self._lock:
+            if not self._closed and not self.writing:
+                os.close(self._channel.fileno())
+                self._idle.cancel()
+            self._closed = True
+
+    async def release(self, owed: Iterable[int], size: int) -> None:
+        """After ``close``, let go of the threads: fail what they may wait for.
+
+        Args:
+          owed: The numbers of requests that nobody answers any more.
+          size: Bytes in the largest request.
+        """
+        if not self.writing:
+            return
+        # The last thread closes its descriptor any time.
+        rest = Channel(DevFuse(os.dup(self._channel.fileno())))
+        try:
+            with self._idle, suppress(trio.EndOfChannel, trio.BrokenResourceError):
+                for unique in owed:
+                    _abort(rest, unique)
+                buffer = bytearray(size)
+                while True:
+                    length = await rest.receive_retrying(buffer)
+                    _abort(rest, peek_unique(memoryview(buffer)[:length]))
+        finally:
+            rest.close()
+
+
+def _abort(channel: Channel, unique: int) -> None:
+    """Answer as the end of the connection would; ENOENT: it wanted no answer."""
+    with suppress(OSError):
+        channel.sender().send_nowait((encode_error(unique, errno.ECONNABORTED),))
