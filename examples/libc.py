@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,6 +44,7 @@ _renameat2 = _declare("renameat2", _int, _path, _int, _path, _uint)
 _setfsgid = _declare("setfsgid", _uint, restype=_uint)  # returns the previous one
 _setfsuid = _declare("setfsuid", _uint, restype=_uint)
 _statx = _declare("statx", _int, _path, _int, _uint, _pointer)
+_syncfs = _declare("syncfs", _int)
 _utimensat = _declare("utimensat", _int, _path, _pointer, _int)
 
 _AT_FDCWD = -100
@@ -54,21 +56,38 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     _fallocate(fd, mode, offset, length)
 
 
+def syncfs(fd: int) -> None:
+    """Write a whole filesystem to its disk."""
+    _syncfs(fd)
+
+
 def rename(src_fd: int, src: str, dst_fd: int, dst: str, flags: int) -> None:
     """Rename with RENAME_NOREPLACE, RENAME_EXCHANGE or RENAME_WHITEOUT."""
     _renameat2(src_fd, os.fsencode(src), dst_fd, os.fsencode(dst), flags)
 
 
-#: In place of nanoseconds in a timespec: the time it is now, and no change.
-UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
-
+_UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 _TIMES = struct.Struct("=4q")
 
 
-def utimens(path: str, atime: tuple[int, int], mtime: tuple[int, int]) -> None:
-    """Set times, each in seconds and nanoseconds or one of the two constants."""
-    times = _TIMES.pack(*atime, *mtime)
+def _timespec(time_ns: int | None, now: int) -> tuple[int, int]:
+    if time_ns is None:
+        return 0, _UTIME_OMIT
+    return (0, _UTIME_NOW) if now else divmod(time_ns, 1_000_000_000)
+
+
+def utimens(
+    path: str, atime_ns: int | None, mtime_ns: int | None, now: tuple[int, int]
+) -> None:
+    """Set times, those that are not None, and to the time it is where ``now`` says."""
+    times = _TIMES.pack(*_timespec(atime_ns, now[0]), *_timespec(mtime_ns, now[1]))
     _utimensat(_AT_FDCWD, os.fsencode(path), times, 0)
+
+
+def take_set_ids(file: str | int) -> None:
+    """Take suid and sgid from a file, as somebody else's write does: chown(2) does."""
+    if os.stat(file).st_mode & (stat.S_ISUID | stat.S_ISGID):
+        os.chown(file, -1, -1)
 
 
 _STATX = struct.Struct("=IIQ64xqI")  # mask, blksize, attributes, ..., btime
@@ -146,6 +165,19 @@ def _become(set_id: Callable[[int], int], number: int) -> None:
 
 
 @contextlib.contextmanager
+def _supplementary(groups: Sequence[int]) -> Iterator[None]:
+    """Be in these groups besides one's own."""
+    previous = os.getgroups()
+    if groups:
+        os.setgroups([*previous, *groups])
+    try:
+        yield
+    finally:
+        if groups:
+            os.setgroups(previous)
+
+
+@contextlib.contextmanager
 def _filesystem_ids(uid: int, gid: int) -> Iterator[None]:
     """Own what this thread makes by these ids, and keep all capabilities."""
     securebits = _prctl(_PR_GET_SECUREBITS, 0)
@@ -161,14 +193,17 @@ def _filesystem_ids(uid: int, gid: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def acting_as(uid: int, gid: int, umask: int) -> Iterator[None]:
+def acting_as(
+    uid: int, gid: int, umask: int, groups: Sequence[int] = ()
+) -> Iterator[None]:
     """Make files as somebody else would.
 
     What is made has its owner from the start, so that quotas, setgid directories
     and default ACLs do what they would do for that owner.  The rights are those of
-    this process: the kernel has checked the caller's, with all of its groups.
+    this process: the kernel has checked the caller's, with all of its groups.  The
+    groups are for a server below, which may check them once more.
 
-    The ids are the thread's and the umask the process's: no await inside.
+    The ids are the thread's, umask and groups the process's: no await inside.
 
     Raises:
       PermissionError: Only root can be somebody else.
@@ -178,7 +213,7 @@ def acting_as(uid: int, gid: int, umask: int) -> Iterator[None]:
         if (uid, gid) == (os.geteuid(), os.getegid()):
             yield
         else:
-            with _filesystem_ids(uid, gid):
+            with _supplementary(groups), _filesystem_ids(uid, gid):
                 yield
     finally:
         os.umask(previous)

@@ -22,6 +22,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 #: Writable examples, which the programs and the POSIX table run on.
 WRITABLE = ["memfs", "passthrough"]
 
+#: The mirror again, with all reads and writes asked of it.
+ASKED = "passthrough --no-passthrough"
+
 
 def is_served(mountpoint: str) -> bool:
     """Whether something is mounted, and alive."""
@@ -59,13 +62,15 @@ def serving(*command: str, mountpoint: str) -> Iterator[subprocess.Popen[str]]:
             server.kill()
             server.wait()
         said.seek(0)
-        assert (server.returncode, said.read()) == (0, "")
+        complaints = [line for line in said if not line.startswith("INFO:")]
+        assert (server.returncode, complaints) == (0, [])
 
 
 def example(name: str, mountpoint: str, source: Path) -> list[str]:
     """Return the command that runs a writable example."""
+    name, *flags = name.split()
     path = str(EXAMPLES / f"{name}.py")
-    options = ["-o", "allow_other,dev,suid" if os.geteuid() == 0 else ""]
+    options = ["-o", "allow_other,dev,suid" if os.geteuid() == 0 else "", *flags]
     if name == "passthrough":
         source.mkdir()
         return [path, str(source), mountpoint, *options]

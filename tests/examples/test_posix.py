@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import mounts_below
-from tests.examples.conftest import WRITABLE, example, serving
+from tests.examples.conftest import ASKED, WRITABLE, example, serving
 from tests.examples.posix import (
     BEHAVIOURS,
     ROOT_BEHAVIOURS,
@@ -22,7 +22,10 @@ from tests.examples.posix import (
 
 @pytest.fixture(
     scope="module",
-    params=["tmpfs", *(pytest.param(n, marks=pytest.mark.mount) for n in WRITABLE)],
+    params=[
+        "tmpfs",
+        *(pytest.param(n, marks=pytest.mark.mount) for n in [*WRITABLE, ASKED]),
+    ],
 )
 def root(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A filesystem; tmpfs shows that the table itself is right."""

@@ -47,7 +47,8 @@ class FileAttr:
       btime_ns: Birth, or None where it is not known; only STATX carries it.
       blksize: Preferred size of I/O, bytes; 0 lets the kernel choose 4096.
       flags: `AttrFlags`.
-      attributes: `StatxAttributes`; only STATX carries them.
+      attributes: `StatxAttributes`; only STATX carries them, and Linux 6.18 shows
+        nobody (``fuse_do_statx()``).
       attr_valid: Seconds for which the kernel may use these attributes unasked;
         ``math.inf`` is for ever.
     """
@@ -174,12 +175,19 @@ class Opened:
       fh: The file handle, 0..2**64-1, that later requests carry; the filesystem's
         to choose.
       flags: `OpenFlags`.
-      backing_id: With ``OpenFlags.PASSTHROUGH``: the number of a `BackingId`.
+      backing_id: With ``OpenFlags.PASSTHROUGH``: the number of a `BackingId`, of
+        those who keep these themselves.
+      backing_fd: A regular file that the kernel may read, write and map in place of
+        this one, with ``InitFlags.PASSTHROUGH``; O_PATH will do, and it must stay
+        open until RELEASE.  What is open of an inode at a time shares the first
+        one's file.  Where the kernel does not want it, for want of CAP_SYS_ADMIN
+        say, the filesystem is asked as ever; the log says why, once.
     """
 
     fh: int = 0
     flags: int = 0
     backing_id: int = 0
+    backing_fd: int | None = None
 
 
 @attrs.define
@@ -209,7 +217,8 @@ class IoctlReply:
 
     Attributes:
       result: What ioctl(2) returns.
-      data: What it copies out, at most ``request.out_size`` bytes.
+      data: What it copies out, at most ``request.out_size`` bytes; exactly these
+        for FS_IOC_GETFLAGS and its kin (``fuse_priv_ioctl()``).
     """
 
     result: int = 0

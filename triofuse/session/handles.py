@@ -23,6 +23,7 @@ from triofuse.filesystem.requests import (
     Releasedir,
     Tmpfile,
 )
+from triofuse.session.backings import Backings
 from triofuse.wire.directories import Listing
 
 __all__ = ["TRACKED", "Handles"]
@@ -62,6 +63,7 @@ class Handles:
 
     _filesystem: Filesystem
     _strict: bool
+    _backings: Backings
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
     _listings: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
     _unopened: deque[_Key] = attrs.field(factory=deque, init=False)
@@ -69,20 +71,17 @@ class Handles:
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
         opened = await self._filesystem.open(request)
-        self._note(Release, request.nodeid, opened, request.flags)
-        return opened
+        return self._note_file(request.nodeid, opened, request.flags)
 
     async def create(self, request: Create) -> tuple[Entry, Opened]:
         """Make a file and note its handle."""
         entry, opened = await self._filesystem.create(request)
-        self._note(Release, entry.nodeid, opened, request.flags)
-        return entry, opened
+        return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def tmpfile(self, request: Tmpfile) -> tuple[Entry, Opened]:
         """Make a nameless file and note its handle."""
         entry, opened = await self._filesystem.tmpfile(request)
-        self._note(Release, entry.nodeid, opened, request.flags)
-        return entry, opened
+        return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
@@ -201,6 +200,11 @@ class Handles:
             for entry in left:
                 self.forget(Forget(0, entry.nodeid, 0, 0, 0, nlookup=1))
 
+    def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
+        """Note a file's handle, and return it with what may be behind the file."""
+        self._note(Release, nodeid, opened, flags)
+        return self._backings.opened(nodeid, opened)
+
     def _note(
         self, release: type[Release], nodeid: int, opened: Opened, flags: int
     ) -> None:
@@ -211,5 +215,6 @@ class Handles:
         opens = self._opens.get(key)
         if opens:
             opens.pop()
+            self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
