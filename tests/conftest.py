@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def mounts_below(path: str) -> list[str]:
     """Return where something is mounted at or below a path."""
-    table = Path("/proc/self/mounts").read_text().splitlines()
+    table = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
     places = [line.split()[1] for line in table]
     return [place for place in places if f"{place}/".startswith(f"{path}/")]
 

@@ -13,12 +13,12 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES, WRITABLE, example, serving, wait_mounted
 
-MOUNTING = ["hello", *WRITABLE]
+MOUNTING = ["hello", "ioctl", "notify", "poll", "slow", *WRITABLE]
 
 
 def command_of(name: str, mountpoint: str, source: Path) -> list[str]:
-    if name == "hello":
-        return [str(EXAMPLES / "hello.py"), mountpoint]
+    if name not in WRITABLE:
+        return [str(EXAMPLES / f"{name}.py"), mountpoint]
     return example(name, mountpoint, source)
 
 

@@ -10,7 +10,8 @@ import pytest
 from tests.wire import oracle
 from tests.wire.messages import CALLER
 from tests.wire.oracle import golden_struct
-from triofuse.filesystem.config import DEFAULT_FLAGS, KernelConfig
+from triofuse.filesystem.capabilities import DEFAULT_FLAGS, names_of
+from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.flags import InitFlags
 from triofuse.wire.errors import HandshakeError
@@ -86,86 +87,6 @@ def test_what_is_not_offered_is_not_granted() -> None:
 
 def test_an_old_kernel_has_no_readahead_to_offer() -> None:
     assert config(minor=5, max_readahead=0).max_readahead == 0
-
-
-# --- What the filesystem says to it
-
-
-def test_a_capability_can_be_taken_and_declined() -> None:
-    proposed = config()
-
-    proposed.want(InitFlags.WRITEBACK_CACHE | InitFlags.DONT_MASK)
-    proposed.decline(InitFlags.ASYNC_READ | InitFlags.DONT_MASK)
-
-    expected = DEFAULT_FLAGS | InitFlags.WRITEBACK_CACHE
-    assert proposed.granted == expected & ~InitFlags.ASYNC_READ
-
-
-@pytest.mark.parametrize(
-    ("flag", "reason"),
-    [
-        (InitFlags.SUBMOUNTS, "cannot have SUBMOUNTS: .* virtiofs only"),
-        (InitFlags.MAP_ALIGNMENT, "cannot have MAP_ALIGNMENT: .* virtiofs only"),
-        (InitFlags.HAS_INODE_DAX, "cannot have HAS_INODE_DAX: .* virtiofs only"),
-        (InitFlags.OVER_IO_URING, "cannot have OVER_IO_URING: .* not from a ring"),
-        (
-            InitFlags.FILE_OPS,
-            r"cannot have FILE_OPS: this kernel \(protocol 7\.45\) does not offer it",
-        ),
-        (InitFlags.POSIX_LOCKS, r"POSIX_LOCKS: the filesystem has no method setlk\(\)"),
-        (InitFlags.FLOCK_LOCKS, r"FLOCK_LOCKS: .* no method setlk\(\)"),
-        (InitFlags.DO_READDIRPLUS, r"DO_READDIRPLUS: .* no method readdirplus\(\)"),
-        (InitFlags.READDIRPLUS_AUTO, r"READDIRPLUS_AUTO: .* method readdir\(\)"),
-        (InitFlags.POSIX_ACL, r"POSIX_ACL: .* no method getxattr\(\)"),
-    ],
-)
-def test_a_capability_is_refused_with_a_reason(flag: InitFlags, reason: str) -> None:
-    proposed = config()
-
-    with pytest.raises(CapabilityError, match=reason):
-        proposed.want(InitFlags.DONT_MASK | flag)
-
-    assert proposed.wanted == DEFAULT_FLAGS, "all or nothing"
-
-
-def test_a_capability_with_its_method_is_granted() -> None:
-    proposed = propose(offer(), frozenset({"setlk", "getxattr"}))
-
-    proposed.want(InitFlags.POSIX_LOCKS | InitFlags.POSIX_ACL)
-
-    assert InitFlags.POSIX_ACL in proposed.granted
-
-
-@pytest.mark.parametrize(
-    ("field", "low", "high"),
-    [
-        ("max_write", 4096, 1 << 24),
-        ("max_readahead", 0, 2**32 - 1),
-        ("max_background", 0, 2**16 - 1),
-        ("congestion_threshold", 0, 2**16 - 1),
-        ("time_gran", 1, 10**9),
-        ("max_stack_depth", 1, 2),
-        ("request_timeout", 0, 2**16 - 1),
-    ],
-)
-def test_a_figure_stays_within_what_the_kernel_takes(
-    field: str, low: int, high: int
-) -> None:
-    proposed = config()
-
-    setattr(proposed, field, low)
-    setattr(proposed, field, high)
-
-    for wrong in (low - 1, high + 1):
-        with pytest.raises(ValueError, match=rf"{field} must be {low}\.\.{high}, not"):
-            setattr(proposed, field, wrong)
-    assert getattr(proposed, field) == high
-
-
-@pytest.mark.parametrize("field", ["minor", "offered"])
-def test_the_offer_is_the_kernels(field: str) -> None:
-    with pytest.raises(attrs.exceptions.FrozenAttributeError):
-        setattr(config(), field, 0)
 
 
 # --- The agreement
@@ -253,7 +174,39 @@ def test_a_timeout_that_the_kernel_does_not_offer_is_none() -> None:
     proposed = config(flags=DEFAULT_FLAGS)
     proposed.request_timeout = 30
 
-    assert agree(proposed, LIMIT).request_timeout == 0
+    agreement = agree(proposed, LIMIT)
+
+    assert agreement.request_timeout == 0
+    assert "does not offer it" in agreement.refused[InitFlags.REQUEST_TIMEOUT]
+
+
+def test_an_agreement_tells_who_wanted_what_and_what_came_of_it() -> None:
+    proposed = propose(offer(), frozenset({"readdirplus"}))
+    proposed.want(InitFlags.DONT_MASK)
+    proposed.wanted |= InitFlags.FILE_OPS
+    proposed.decline(InitFlags.ASYNC_READ)
+
+    agreement = agree(proposed, LIMIT)
+
+    assert agreement.offered == OFFER
+    assert agreement.implied == InitFlags.DO_READDIRPLUS
+    assert agreement.wanted == proposed.wanted
+    assert list(agreement.refused) == [InitFlags.FILE_OPS]
+    first, granted, *others, refused = str(agreement).splitlines()
+    assert first.startswith("protocol 7.45, max_write 1048576 bytes, 256 pages in")
+    assert granted == f"granted: {names_of(agreement.flags)}"
+    assert others == [
+        "  of these implied by methods: DO_READDIRPLUS",
+        "  of these asked for by init(): DONT_MASK",
+        f"offered, not wanted: {names_of(OFFER & ~agreement.flags)}",
+    ]
+    assert refused.startswith("refused: FILE_OPS: this kernel (protocol 7.45) does not")
+
+
+def test_an_agreement_without_anything_says_so() -> None:
+    agreement = agree(config(flags=InitFlags(0)), LIMIT)
+
+    assert "granted: nothing" in str(agreement)
 
 
 def test_a_capability_without_a_name_is_refused() -> None:
@@ -298,7 +251,7 @@ def test_the_reply_has_what_was_agreed_on() -> None:
 
 def test_flags2_is_empty_without_init_ext() -> None:
     proposed = config(flags=OFFER & ~InitFlags.INIT_EXT)
-    proposed.want(InitFlags.PASSTHROUGH)
+    proposed.wanted |= InitFlags.PASSTHROUGH
 
     assert encoded(proposed) == golden_struct(
         "fuse_init_out",

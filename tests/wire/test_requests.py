@@ -195,12 +195,29 @@ def test_what_is_not_two_names_is_refused(struct: bytes, text: bytes) -> None:
         message(Opcode.RENAME, u64(2) + b"old\0a/b\0"),
         message(Opcode.MKDIR, u32(0) + u32(0) + b"a/b\0"),
         message(Opcode.SYMLINK, b"a/b\0target\0"),
+        message(Opcode.SYMLINK, b"/\0target\0"),
+        message(Opcode.CREATE, u32(0) * 4 + b"/\0"),
         message(Opcode.TMPFILE, u32(0) * 4 + b"//\0"),
     ],
 )
 def test_a_name_with_a_slash_is_refused(whole: bytes) -> None:
     with pytest.raises(ProtocolError, match="name"):
         decode(whole)
+
+
+def test_the_name_of_an_extended_attribute_may_have_slashes() -> None:
+    name = b"user.a/b\0"
+    struct = u32(1) + u32(0) * 2 + pad(4)
+
+    assert decode(message(Opcode.SETXATTR, struct + name + b"x")) == r.Setxattr(
+        *CALLER, 1, 0, 0, "user.a/b", memoryview(b"x")
+    )
+    assert decode(message(Opcode.GETXATTR, u32(64) + pad(4) + name)) == r.Getxattr(
+        *CALLER, 64, "user.a/b"
+    )
+    assert decode(message(Opcode.REMOVEXATTR, name)) == r.Removexattr(
+        *CALLER, "user.a/b"
+    )
 
 
 def test_the_dots_may_be_looked_up() -> None:

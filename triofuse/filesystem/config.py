@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from triofuse.filesystem.capabilities import DEFAULT_FLAGS, Circumstances
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.flags import InitFlags
 
 __all__ = ["KernelConfig"]
 
-#: Taken whenever the kernel offers it: each only makes requests larger or fewer,
-#: or is something that the runtime itself looks after.
-DEFAULT_FLAGS = (
-    InitFlags.ASYNC_READ
-    | InitFlags.BIG_WRITES
-    | InitFlags.AUTO_INVAL_DATA
-    | InitFlags.ASYNC_DIO
-    | InitFlags.PARALLEL_DIROPS
-    | InitFlags.ABORT_ERROR
-    | InitFlags.MAX_PAGES
-    | InitFlags.SETXATTR_EXT
-    | InitFlags.INIT_EXT
-)
-
-#: What methods of the filesystem's own say about the kernel's flags.  With AUTO the
-#: kernel sends plain READDIR as well.
-IMPLIED_FLAGS = {
-    frozenset({"setlk"}): InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS,
-    frozenset({"readdirplus"}): InitFlags.DO_READDIRPLUS,
-    frozenset({"readdirplus", "readdir"}): InitFlags.READDIRPLUS_AUTO,
-}
-
-#: Flags that are worth nothing without a method.
-_NEEDED_METHODS = {
-    InitFlags.POSIX_LOCKS: "setlk",
-    InitFlags.FLOCK_LOCKS: "setlk",
-    InitFlags.DO_READDIRPLUS: "readdirplus",
-    InitFlags.READDIRPLUS_AUTO: "readdir",
-    InitFlags.POSIX_ACL: "getxattr",
-}
-
-#: Flags that triofuse cannot honour, and why.
-_REFUSED = {
-    InitFlags.SUBMOUNTS: "submounts are made by virtiofs only",
-    InitFlags.MAP_ALIGNMENT: "DAX mappings exist on virtiofs only",
-    InitFlags.HAS_INODE_DAX: "DAX mappings exist on virtiofs only",
-    InitFlags.OVER_IO_URING: "requests are read from the device, not from a ring",
-}
-
-
 _KNOWN = sum(InitFlags)  # of each bit once: an alias is no member of its own
+_NONE = InitFlags(0)
 
 
 def _within(low: int, high: int) -> Callable[[Any, Any, int], None]:
@@ -77,14 +39,20 @@ class KernelConfig:
     """The kernel's offer in FUSE_INIT, and what the filesystem makes of it.
 
     ``Filesystem.init`` gets one: look at ``offered``, take more with `want`, less
-    with `decline`, and set the figures.
+    with `decline`, and set the figures.  `want` fails where a capability cannot be
+    had; ``config.wanted |= flags`` asks for what can be had of them, and `refused`
+    says what cannot, and why.
 
     Source: ``struct fuse_init_in`` and ``fuse_init_out`` in linux/fuse.h.
 
     Attributes:
       minor: The protocol in use is 7.minor.
-      offered: What the kernel can do.
-      wanted: What it will be asked for, as far as it is offered.
+      offered: What the kernel can do.  SPLICE_*, HAS_IOCTL_DIR, NO_OPEN_SUPPORT,
+        NO_OPENDIR_SUPPORT, HAS_EXPIRE_ONLY and HAS_RESEND it does whether they are
+        wanted or not.
+      implied: What the filesystem's own methods ask for: ``readdirplus``, ``setlk``.
+      wanted: What it will be asked for: what is good for all filesystems, what is
+        implied, and what `want` and `decline` have made of it.
       max_write: Bytes in the largest WRITE; the largest READ is that in whole pages.
       max_readahead: Bytes to read ahead; the kernel's own limit is the most.
       max_background: Asynchronous requests in flight at most; 0 is the kernel's
@@ -96,6 +64,9 @@ class KernelConfig:
       request_timeout: Seconds after which a request that is not answered ends the
         whole connection, rounded up to a multiple of 15; 0 is never.
       implemented: The methods that the filesystem has of its own.
+      default_permissions: Whether it is mounted with that option; None if somebody
+        else has mounted it.
+      allow_root: Whether it is mounted with that option.
     """
 
     minor: int = attrs.field(on_setattr=attrs.setters.frozen)
@@ -111,41 +82,68 @@ class KernelConfig:
     max_stack_depth: int = attrs.field(default=1, validator=_within(1, 2))
     request_timeout: int = attrs.field(default=0, validator=_within(0, 2**16 - 1))
     implemented: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    implied: InitFlags = attrs.field(default=_NONE, on_setattr=attrs.setters.frozen)
+    default_permissions: bool | None = attrs.field(
+        default=None, on_setattr=attrs.setters.frozen
+    )
+    allow_root: bool = attrs.field(default=False, on_setattr=attrs.setters.frozen)
 
     @property
     def granted(self) -> InitFlags:
-        """What is both wanted and offered."""
+        """What is wanted and nothing stands in the way of."""
+        granted = self._asked
+        for flag in self.refused:
+            granted &= ~flag
+        return granted
+
+    @property
+    def refused(self) -> Mapping[InitFlags, str]:
+        """What is wanted and cannot be had, each with the reason."""
+        reasons = {flag: self._obstacle(flag, self._asked) for flag in self._asked}
+        return {flag: reason for flag, reason in reasons.items() if reason}
+
+    @property
+    def _asked(self) -> InitFlags:
         timeout = InitFlags.REQUEST_TIMEOUT if self.request_timeout else 0
-        return (self.wanted | timeout) & self.offered
+        return self.wanted | timeout
 
     def want(self, flags: InitFlags) -> None:
         """Ask for capabilities.
 
         Raises:
-          CapabilityError: The kernel does not offer one, triofuse cannot honour
-            it, or the filesystem lacks the method for it.
+          CapabilityError: One cannot be had, and none is taken.  The message names
+            it, the reason and the remedy: the kernel does not offer it, triofuse
+            cannot honour it, the filesystem lacks the method for it, the mount the
+            option, or another that is wanted excludes it.
         """
         unknown = flags & ~_KNOWN
         if unknown:
             message = f"no capability has the bits {int(unknown):#x}"
             raise CapabilityError(message)
+        together = self.wanted | flags
         for flag in flags:
-            self._check(flag)
-        self.wanted |= flags
+            reason = self._obstacle(flag, together) or self._rival(flag, together)
+            if reason:
+                message = f"cannot have {flag.name}: {reason}"
+                raise CapabilityError(message)
+        self.wanted = together
 
     def decline(self, flags: InitFlags) -> None:
         """Do without capabilities that would be taken by default."""
         self.wanted &= ~flags
 
-    def _check(self, flag: InitFlags) -> None:
-        method = _NEEDED_METHODS.get(flag)
-        if flag in _REFUSED:
-            reason = _REFUSED[flag]
-        elif flag not in self.offered:
-            reason = f"this kernel (protocol 7.{self.minor}) does not offer it"
-        elif method and method not in self.implemented:
-            reason = f"the filesystem has no method {method}()"
-        else:
-            return
-        message = f"cannot have {flag.name}: {reason}"
-        raise CapabilityError(message)
+    def _obstacle(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        return self._circumstances.obstacle(flag, taken)
+
+    def _rival(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        return self._circumstances.rival(flag, taken)
+
+    @property
+    def _circumstances(self) -> Circumstances:
+        return Circumstances(
+            self.minor,
+            self.offered,
+            self.implemented,
+            self.default_permissions,
+            self.allow_root,
+        )

@@ -61,9 +61,7 @@ class Offer:
         except (FileNotFoundError, trio.EndOfChannel) as exc:
             message = "unmounted before the filesystem was ready"
             raise HandshakeError(message) from exc
-        _log.debug("protocol 7.%d", agreement.minor)
-        _log.debug("the kernel offers %r", self.config.offered)
-        _log.debug("granted is %r, max_write %d", agreement.flags, agreement.max_write)
+        _log.debug("%s", agreement)
         return agreement
 
     async def refuse(self) -> None:
@@ -73,8 +71,20 @@ class Offer:
             await sender.send((encode_error(self._unique, errno.EIO),))
 
 
-async def receive_offer(channel: Channel, filesystem: Filesystem) -> Offer:
+async def receive_offer(
+    channel: Channel,
+    filesystem: Filesystem,
+    *,
+    default_permissions: bool | None,
+    allow_root: bool,
+) -> Offer:
     """Wait for INIT, and see what follows from the filesystem's methods.
+
+    Args:
+      channel: Where the kernel is.
+      filesystem: Whose methods count.
+      default_permissions: Whether it is mounted so; None if that is not known.
+      allow_root: Whether it is mounted so.
 
     Raises:
       HandshakeError: The kernel is too old, or has unmounted before.
@@ -89,7 +99,10 @@ async def receive_offer(channel: Channel, filesystem: Filesystem) -> Offer:
         raise HandshakeError(message) from exc
     methods = {row.method for row in OPERATIONS.values()}
     own = frozenset(method for method in methods if implements(filesystem, method))
-    return Offer(channel, init.unique, propose(init, own))
+    config = propose(
+        init, own, default_permissions=default_permissions, allow_root=allow_root
+    )
+    return Offer(channel, init.unique, config)
 
 
 async def _receive_init(channel: Channel) -> Init:

@@ -115,9 +115,12 @@ class ControlCalls(Asking):
     async def bmap(
         self, nodeid: int, block: int, blocksize: int, **caller: Unpack[Caller]
     ) -> int:
-        """Find a block on the device."""
+        """Find a block on the device; whatever the error, 0 (``fuse_bmap()``)."""
         body = layouts.BMAP_IN.pack(block, blocksize)
-        return await self._ask(Opcode.BMAP, f.BLOCK, nodeid, body, caller=caller)
+        try:
+            return await self._ask(Opcode.BMAP, f.BLOCK, nodeid, body, caller=caller)
+        except OSError:
+            return 0
 
     async def notify_reply(self, retrieve: Notification, data: bytes) -> None:
         """Answer a RETRIEVE with what the cache holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Self, Unpack
 
 import attrs
 import trio
@@ -13,7 +13,7 @@ import trio
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.session.exceptions import unwrapped
-from triofuse.session.session import GRACE, Session
+from triofuse.session.session import GRACE, Session, SessionOptions
 from triofuse.testing.controls import ControlCalls
 from triofuse.testing.directories import DirectoryCalls
 from triofuse.testing.files import FileCalls
@@ -66,8 +66,7 @@ async def open_kernel(
     minor: int = 45,
     flags: InitFlags = LINUX_6_18,
     max_readahead: int = 131072,
-    max_handlers: int = 1000,
-    strict: bool = True,
+    **session_options: Unpack[SessionOptions],
 ) -> AsyncIterator[FakeKernel]:
     """Serve a filesystem to a kernel of its own for the length of a block.
 
@@ -80,9 +79,8 @@ async def open_kernel(
       minor: The kernel speaks protocol 7.minor.
       flags: What it offers; Linux 6.18's by default.
       max_readahead: The most that it reads ahead, bytes.
-      max_handlers: Requests that are served at a time.
-      strict: Whether a bug of the filesystem ends the block; otherwise its caller
-        gets EIO and the log the traceback.
+      session_options: As for `triofuse.mount`, but that ``strict`` is the default: a
+        bug of the filesystem ends the block.
 
     Raises:
       ConnectionRefusedError: INIT was answered with nonsense.
@@ -91,7 +89,8 @@ async def open_kernel(
     """
     offer = Offer(minor=minor, max_readahead=max_readahead, flags=flags)
     kernel, fd = FakeKernel.pair(offer)
-    session = Session.from_fd(filesystem, fd, max_handlers=max_handlers, strict=strict)
+    session_options.setdefault("strict", True)
+    session = Session.from_fd(filesystem, fd, **session_options)
     left_by: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Mapping
 
 import attrs
 
-from triofuse.filesystem.config import IMPLIED_FLAGS, KernelConfig
+from triofuse.filesystem.capabilities import DEFAULT_FLAGS, IMPLIED_FLAGS, names_of
+from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.requests import Request
 from triofuse.wire.decode import Message, fixed, malformed, peek
@@ -66,11 +68,15 @@ class Init(Request):
 
 @attrs.frozen
 class Agreement:
-    """What a session works with once INIT has been answered.
+    """What a session works with once INIT has been answered; ``str`` tells it all.
 
     Attributes:
       minor: The protocol in use is 7.minor.
-      flags: What was both offered and wanted.
+      offered: What the kernel can do.
+      implied: What the filesystem's own methods asked for.
+      wanted: All that was asked for, what is implied included.
+      flags: What was granted: wanted, and nothing stood in the way of.
+      refused: What was wanted and cannot be had, each with the reason.
       max_write: Bytes in the largest WRITE.
       max_pages: Pages in the largest request.
       receive_size: Bytes that each read of the device must offer.
@@ -79,11 +85,32 @@ class Agreement:
     """
 
     minor: int
+    offered: InitFlags
+    implied: InitFlags
+    wanted: InitFlags
     flags: InitFlags
+    refused: Mapping[InitFlags, str]
     max_write: int
     max_pages: int
     receive_size: int
     request_timeout: int
+
+    def __str__(self) -> str:
+        own = self.wanted & ~self.implied & ~DEFAULT_FLAGS
+        figures = (
+            f"protocol 7.{self.minor}, max_write {self.max_write} bytes, "
+            f"{self.max_pages} pages in a request, "
+            f"request timeout {self.request_timeout or 'none'}"
+        )
+        lines = [
+            figures,
+            f"granted: {names_of(self.flags)}",
+            f"  of these implied by methods: {names_of(self.flags & self.implied)}",
+            f"  of these asked for by init(): {names_of(self.flags & own)}",
+            f"offered, not wanted: {names_of(self.offered & ~self.wanted)}",
+        ]
+        refused = [f"refused: {f.name}: {why}" for f, why in self.refused.items()]
+        return "\n".join(lines + refused)
 
 
 def _init(
@@ -122,12 +149,20 @@ def decode_init(message: Message) -> Init:
     return _decode_known(bytes(message[:size]).ljust(size, b"\0"))
 
 
-def propose(init: Init, implemented: frozenset[str]) -> KernelConfig:
+def propose(
+    init: Init,
+    implemented: frozenset[str],
+    *,
+    default_permissions: bool | None = None,
+    allow_root: bool = False,
+) -> KernelConfig:
     """Return the configuration that follows from the filesystem's methods.
 
     Args:
       init: The kernel's offer.
       implemented: The methods that the filesystem has of its own.
+      default_permissions: Whether it is mounted so; None if that is not known.
+      allow_root: Whether it is mounted so.
 
     Raises:
       HandshakeError: The kernel speaks a protocol before 7.
@@ -135,16 +170,20 @@ def propose(init: Init, implemented: frozenset[str]) -> KernelConfig:
     if init.major < FUSE_KERNEL_VERSION:
         message = f"the kernel speaks FUSE {init.major}.{init.minor}, 7.0 is the oldest"
         raise HandshakeError(message)
-    config = KernelConfig(
-        minor=min(init.minor, FUSE_KERNEL_MINOR_VERSION),
-        offered=init.flags,
-        max_readahead=init.max_readahead,
-        implemented=implemented,
-    )
+    implied = InitFlags(0)
     for methods, flags in IMPLIED_FLAGS.items():
         if methods <= implemented:
-            config.wanted |= flags
-    return config
+            implied |= flags
+    return KernelConfig(
+        minor=min(init.minor, FUSE_KERNEL_MINOR_VERSION),
+        offered=init.flags,
+        wanted=DEFAULT_FLAGS | implied,
+        max_readahead=init.max_readahead,
+        implemented=implemented,
+        implied=implied,
+        default_permissions=default_permissions,
+        allow_root=allow_root,
+    )
 
 
 def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
@@ -155,15 +194,17 @@ def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
       max_pages_limit: The sysctl fs.fuse.max_pages_limit.
     """
     flags = config.granted
-    if not flags & InitFlags.INIT_EXT:  # the kernel will not look at flags2
-        flags &= InitFlags(_LOW_WORD)
     wanted_pages = -(-config.max_write // mmap.PAGESIZE)
     most = max_pages_limit if flags & InitFlags.MAX_PAGES else _DEFAULT_MAX_PAGES
     max_pages = min(wanted_pages, most)
     max_write = min(config.max_write, max_pages * mmap.PAGESIZE)
     return Agreement(
         minor=config.minor,
+        offered=config.offered,
+        implied=config.implied,
+        wanted=config.wanted,
         flags=flags,
+        refused=config.refused,
         max_write=max_write,
         max_pages=max_pages,
         receive_size=max(max_write + HEADER_ROOM, _XATTR_ROOM),

@@ -187,7 +187,10 @@ class Setlk(Getlk):
 
 @attrs.define
 class Setlkw(Getlk):
-    """Take or drop a lock, waiting for it (F_SETLKW; flock(2))."""
+    """Take or drop a lock, waiting for it (F_SETLKW; flock(2)).
+
+    LOCK_UN comes this way as well where LOCK_NB is not given with it.
+    """
 
 
 @attrs.define

@@ -25,7 +25,9 @@ class Lookup(Request):
     """Find ``name`` in the directory ``nodeid`` (FUSE_LOOKUP).
 
     Attributes:
-      name: The name; ``.`` and ``..`` only with ``InitFlags.EXPORT_SUPPORT``.
+      name: The name.  ``.`` and ``..`` only with ``InitFlags.EXPORT_SUPPORT``, for
+        file handles: ``.`` is the node itself, which may be a file, and which the
+        kernel may have forgotten (ESTALE if it is gone); ``..`` is its parent.
     """
 
     name: str

@@ -18,8 +18,8 @@ class Request:
       nodeid: The inode it is about; 1 is the root.  For requests about a name,
         the directory that holds it.
       uid: Of the calling thread (its filesystem uid); 0 where the kernel acts on
-        its own: RELEASE, writeback.  0xffffffff on an idmapped connection where
-        it has no meaning.
+        its own: RELEASE, writeback.  With ``InitFlags.ALLOW_IDMAP`` it is 2**32-1,
+        but where an inode is made: there it is the owner, as the mount maps it.
       gid: Likewise.
       pid: Of the calling thread, in the reader's PID namespace; 0 likewise.
     """

@@ -1,0 +1,154 @@
+"""What stands in the way of a flag of INIT, and what to do about it.
+
+The kernel takes most flags that it cannot honour in silence, some by refusing the
+whole mount.  So each that has a condition is here, with the reason in words.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from triofuse.filesystem.flags import InitFlags
+
+__all__ = ["DEFAULT_FLAGS", "IMPLIED_FLAGS", "Circumstances", "names_of"]
+
+#: Taken whenever the kernel offers it: each only makes requests larger or fewer,
+#: or is something that the runtime itself looks after.
+DEFAULT_FLAGS = (
+    InitFlags.ASYNC_READ
+    | InitFlags.BIG_WRITES
+    | InitFlags.AUTO_INVAL_DATA
+    | InitFlags.ASYNC_DIO
+    | InitFlags.PARALLEL_DIROPS
+    | InitFlags.ABORT_ERROR
+    | InitFlags.MAX_PAGES
+    | InitFlags.SETXATTR_EXT
+    | InitFlags.INIT_EXT
+)
+
+#: What methods of the filesystem's own say about the kernel's flags.  With AUTO the
+#: kernel sends plain READDIR as well.
+IMPLIED_FLAGS = {
+    frozenset({"setlk"}): InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS,
+    frozenset({"readdirplus"}): InitFlags.DO_READDIRPLUS,
+    frozenset({"readdirplus", "readdir"}): InitFlags.READDIRPLUS_AUTO,
+}
+
+#: Flags that are worth nothing without a method.
+_NEEDED_METHODS = {
+    InitFlags.POSIX_LOCKS: "setlk",
+    InitFlags.FLOCK_LOCKS: "setlk",
+    InitFlags.DO_READDIRPLUS: "readdirplus",
+    InitFlags.READDIRPLUS_AUTO: "readdir",
+    InitFlags.POSIX_ACL: "getxattr",
+}
+
+_SPLICE = "payloads are read and written, not spliced"
+
+#: Flags that triofuse cannot honour, and why.
+_REFUSED = {
+    InitFlags.SUBMOUNTS: "submounts are made by virtiofs only",
+    InitFlags.MAP_ALIGNMENT: "DAX mappings exist on virtiofs only",
+    InitFlags.HAS_INODE_DAX: "DAX mappings exist on virtiofs only",
+    InitFlags.OVER_IO_URING: "requests are read from the device, not from a ring",
+    InitFlags.SPLICE_WRITE: _SPLICE,
+    InitFlags.SPLICE_MOVE: _SPLICE,
+    InitFlags.SPLICE_READ: _SPLICE,
+}
+
+#: Flags that exclude each other: the kernel takes the second of each pair
+#: (process_init_reply() in fs/fuse/inode.c).
+_LOSES_TO = {
+    InitFlags.PASSTHROUGH: InitFlags.WRITEBACK_CACHE,
+    InitFlags.EXPLICIT_INVAL_DATA: InitFlags.AUTO_INVAL_DATA,
+    InitFlags.EXPORT_SUPPORT: InitFlags.NO_EXPORT_SUPPORT,
+}
+_WINS_OVER = {winner: loser for loser, winner in _LOSES_TO.items()}
+
+#: Flags from here on travel in ``flags2``, which goes with INIT_EXT only.
+_FLAGS2 = 1 << 32
+
+
+@attrs.frozen
+class Circumstances:
+    """All that a flag may depend on, besides the other flags.
+
+    Attributes:
+      minor: The protocol in use is 7.minor.
+      offered: What the kernel can do.
+      implemented: The methods that the filesystem has of its own.
+      default_permissions: Whether it is mounted with that option; None if somebody
+        else has mounted it.
+      allow_root: Likewise; the session tells users apart then, by their ids.
+    """
+
+    minor: int
+    offered: InitFlags
+    implemented: frozenset[str]
+    default_permissions: bool | None
+    allow_root: bool
+
+    def obstacle(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        """Return what keeps the kernel from taking a flag, None for nothing.
+
+        Args:
+          flag: One flag.
+          taken: All that are to be taken together.
+        """
+        method = _NEEDED_METHODS.get(flag)
+        winner = _LOSES_TO.get(flag)
+        if flag in _REFUSED:
+            return _REFUSED[flag]
+        if flag not in self.offered:
+            return (
+                f"this kernel (protocol 7.{self.minor}) does not offer it; "
+                "take it where config.offered has it"
+            )
+        if method and method not in self.implemented:
+            return f"the filesystem has no method {method}(); write one"
+        if winner is not None and winner in taken & self.offered:
+            return _exclusion(winner)
+        if flag is InitFlags.ALLOW_IDMAP:
+            return self._against_idmap(taken)
+        return _against_dependant(flag, taken & self.offered)
+
+    def rival(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        """Return which other flag the kernel would drop for this one, if any."""
+        loser = _WINS_OVER.get(flag)
+        return _exclusion(loser) if loser is not None and loser in taken else None
+
+    def _against_idmap(self, taken: InitFlags) -> str | None:
+        if self.allow_root:
+            return (
+                "allow_root tells users apart by the ids of requests, which have "
+                "none then; mount with allow_other"
+            )
+        checked = self.default_permissions is not False  # None: who knows?
+        if not checked and InitFlags.POSIX_ACL not in taken & self.offered:
+            return (
+                "the kernel refuses the mount without default_permissions; "
+                "mount with that option, or want POSIX_ACL too"
+            )
+        return _against_dependant(InitFlags.ALLOW_IDMAP, taken & self.offered)
+
+
+def _exclusion(other: InitFlags) -> str:
+    return (
+        f"the kernel takes no {other.name} with it; "
+        f"decline one of them first: config.decline(InitFlags.{other.name})"
+    )
+
+
+def _against_dependant(flag: InitFlags, taken: InitFlags) -> str | None:
+    """Return which other flag is missing, if any."""
+    auto = flag is InitFlags.READDIRPLUS_AUTO
+    if auto and InitFlags.DO_READDIRPLUS not in taken:
+        return "it comes with DO_READDIRPLUS only; want both"
+    if flag >= _FLAGS2 and InitFlags.INIT_EXT not in taken:
+        return "the kernel hears of it with INIT_EXT only; do not decline that"
+    return None
+
+
+def names_of(flags: InitFlags) -> str:
+    """Return the names of flags, with a space between them."""
+    return " ".join(flag.name or hex(flag) for flag in flags) or "nothing"
