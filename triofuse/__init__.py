@@ -34,6 +34,7 @@ from triofuse.filesystem.flags import (
     StatxMask,
     WriteFlags,
 )
+from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -89,12 +90,17 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
-from triofuse.session.pending import SessionStatistics
+from triofuse.parts.locks import LockTable
+from triofuse.parts.readiness import Readiness
+from triofuse.session.insight import InFlight
 from triofuse.session.session import Session
+from triofuse.session.statistics import OperationStatistics, SessionStatistics
 from triofuse.wire.errors import HandshakeError, ProtocolError
+from triofuse.wire.handshake import Agreement
 
 __all__ = [
     "Access",
+    "Agreement",
     "AttrFlags",
     "BackingId",
     "Bmap",
@@ -124,6 +130,7 @@ __all__ = [
     "Getlk",
     "Getxattr",
     "HandshakeError",
+    "InFlight",
     "InitFlags",
     "Ioctl",
     "IoctlFlags",
@@ -132,6 +139,7 @@ __all__ = [
     "Link",
     "Listxattr",
     "LockFlags",
+    "LockTable",
     "LockType",
     "Lookup",
     "Lseek",
@@ -139,11 +147,13 @@ __all__ = [
     "Mknod",
     "MountError",
     "MountOptions",
+    "Notifier",
     "Open",
     "OpenFlags",
     "OpenInFlags",
     "Opendir",
     "Opened",
+    "OperationStatistics",
     "Poll",
     "PollFlags",
     "ProtocolError",
@@ -151,6 +161,7 @@ __all__ = [
     "ReadFlags",
     "Readdir",
     "Readdirplus",
+    "Readiness",
     "Readlink",
     "Release",
     "ReleaseFlags",

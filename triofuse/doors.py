@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Unpack
 
 import trio
 
@@ -16,7 +17,7 @@ from triofuse.device.mount import Mount, mount_filesystem
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.exceptions import unwrapped
-from triofuse.session.session import GRACE, Session
+from triofuse.session.session import GRACE, Session, SessionOptions, check_options
 
 __all__ = ["mount", "run", "serve"]
 
@@ -31,9 +32,7 @@ async def mount(
     filesystem: Filesystem,
     mountpoint: str | os.PathLike[str],
     options: MountOptions | None = None,
-    *,
-    max_handlers: int = 1000,
-    strict: bool = False,
+    **session_options: Unpack[SessionOptions],
 ) -> AsyncIterator[Session]:
     """Mount a filesystem for the length of a block.
 
@@ -47,27 +46,28 @@ async def mount(
       mountpoint: An existing directory (or file, for a filesystem whose root is
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
       options: How to mount.
-      max_handlers: Requests that are served at a time.
-      strict: Whether a bug of the filesystem ends the session, for tests.
+      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
+        ``measure``:
+        see `Session`.
 
     Raises:
       MountError: It cannot be mounted; says at which step, and the remedy.
+      ValueError: There is no such operation to limit, or a number is not above 0.
       HandshakeError: The kernel is too old.
 
     Source: mount(2), fuse(4), fusermount3(1).
     """
-    if max_handlers < 1:
-        message = f"max_handlers must be at least 1, not {max_handlers}"
-        raise ValueError(message)
+    check_options(session_options)
     options = options or MountOptions()
     mounted = await mount_filesystem(mountpoint, options)
+    inherited = mounted.path.startswith("/dev/fd/")  # by whom, with which options?
     session = Session(
         filesystem,
         Channel(DevFuse(mounted.fd)),
         mountpoint=mounted.path,
         allowed_uids=frozenset({0, os.getuid()}) if options.allow_root else None,
-        max_handlers=max_handlers,
-        strict=strict,
+        default_permissions=None if inherited else options.default_permissions,
+        **session_options,
     )
     left_by: BaseException | None = None
     try:
@@ -124,9 +124,8 @@ async def serve(
     mountpoint: str | os.PathLike[str],
     options: MountOptions | None = None,
     *,
-    max_handlers: int = 1000,
-    strict: bool = False,
     task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
+    **session_options: Unpack[SessionOptions],
 ) -> None:
     """Mount a filesystem and serve it until it is unmounted from outside.
 
@@ -134,10 +133,7 @@ async def serve(
     when the mount is usable; cancel it to unmount.  Arguments and errors are those
     of `mount`.
     """
-    mounting = mount(
-        filesystem, mountpoint, options, max_handlers=max_handlers, strict=strict
-    )
-    async with mounting as session:
+    async with mount(filesystem, mountpoint, options, **session_options) as session:
         task_status.started(session)
         await session.wait_unmounted()
 
@@ -146,9 +142,7 @@ def run(
     filesystem: Filesystem,
     mountpoint: str | os.PathLike[str],
     options: MountOptions | None = None,
-    *,
-    max_handlers: int = 1000,
-    strict: bool = False,
+    **session_options: Unpack[SessionOptions],
 ) -> None:
     """Mount and serve in a program that does nothing else.
 
@@ -161,13 +155,7 @@ def run(
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope() as serving:
                     nursery.start_soon(_cancel_on_signal, signals, serving)
-                    await serve(
-                        filesystem,
-                        mountpoint,
-                        options,
-                        max_handlers=max_handlers,
-                        strict=strict,
-                    )
+                    await serve(filesystem, mountpoint, options, **session_options)
                 nursery.cancel_scope.cancel()
 
     try:

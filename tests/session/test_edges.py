@@ -247,7 +247,7 @@ async def test_a_nursery_in_the_block_adds_nothing_to_the_sessions_failure(
 async def test_a_session_without_handlers_is_refused(
     mountpoint: str, number: int
 ) -> None:
-    with pytest.raises(ValueError, match="max_handlers must be at least 1"):
+    with pytest.raises(ValueError, match="max_handlers"):
         async with t.mount(Failing(), mountpoint, max_handlers=number):
             pass
 

@@ -14,9 +14,10 @@ import trio
 
 from triofuse.filesystem.requests import Forget, Request
 from triofuse.session.handles import Handles
-from triofuse.session.pending import Pending
+from triofuse.session.notifier import SessionNotifier
+from triofuse.session.pending import Fate, Pending
 from triofuse.session.service import Service
-from triofuse.wire.control import CONTROL, BatchForget, Interrupt
+from triofuse.wire.control import CONTROL, BatchForget, Interrupt, NotifyReply
 from triofuse.wire.decode import Message, peek
 from triofuse.wire.opcodes import Opcode
 
@@ -31,6 +32,9 @@ class Control:
     _handles: Handles
     _service: Service
     _pending: Pending
+    _notifier: SessionNotifier
+    #: INTERRUPTs of requests that were unknown; the second time they come too late.
+    _early: set[int] = attrs.field(factory=set, init=False)
 
     def table(self) -> dict[int, Callable[[Message], None]]:
         """Return what to do with a message, by opcode."""
@@ -38,7 +42,7 @@ class Control:
             Opcode.FORGET: self._forget,
             Opcode.BATCH_FORGET: self._batch_forget,
             Opcode.INTERRUPT: self._interrupt,
-            Opcode.NOTIFY_REPLY: self._nothing,
+            Opcode.NOTIFY_REPLY: self._notify_reply,
         }
         table = {opcode: _decoding(opcode, action) for opcode, action in act.items()}
         return {**table, Opcode.DESTROY: self._destroy}
@@ -58,16 +62,29 @@ class Control:
                 self._handles.forget(Forget(0, nodeid, 0, 0, 0, nlookup))
 
     def _interrupt(self, request: Request) -> None:
-        if isinstance(request, Interrupt) and self._pending.interrupt(request.target):
+        if not isinstance(request, Interrupt):
+            return
+        fate = self._pending.interrupt(request.target)
+        if fate is Fate.NEVER_STARTED:
             self._answer(request.target, errno.EINTR)
+        elif fate is Fate.UNKNOWN:
+            self._interrupt_unknown(request)
+
+    def _interrupt_unknown(self, request: Interrupt) -> None:
+        """Ask for it again, once: its request may still be on its way here."""
+        if request.target in self._early:
+            self._early.remove(request.target)
+        elif self._service.ask_again(request.unique):
+            self._early.add(request.target)
 
     def _destroy(self, message: Message) -> None:
         """Let umount(2) go on: the end of the connection comes after it."""
         _, unique = peek(message)
         self._answer(unique, 0)
 
-    def _nothing(self, request: Request) -> None:
-        """Ignore an answer to a notification that nobody waits for."""
+    def _notify_reply(self, request: Request) -> None:
+        if isinstance(request, NotifyReply):
+            self._notifier.receive_reply(request)
 
     def _answer(self, unique: int, error: int) -> None:
         self._nursery.start_soon(self._service.answer, unique, error)

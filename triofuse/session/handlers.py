@@ -15,7 +15,14 @@ import attrs
 import trio
 
 from triofuse.session.intake import Arrival, Intake
-from triofuse.session.pending import Pending
+from triofuse.session.notifier import SessionNotifier
+from triofuse.session.pending import (
+    UNINTERRUPTED,
+    Pending,
+    Serving,
+    serving_for,
+    serving_unique,
+)
 from triofuse.session.service import Service
 from triofuse.wire.decode import Message, operation_name, peek
 from triofuse.wire.opcodes import Opcode
@@ -24,15 +31,17 @@ __all__ = ["Handlers"]
 
 _log = logging.getLogger("triofuse")
 
-#: Requests in a row before a handler lets other tasks run: about 0.5 ms of small
-#: ones, 8 ms of 1 MiB writes.
-_BUDGET = 32
+#: Seconds for which a handler goes on before it lets other tasks run.
+_SLICE = 0.001
+
+#: Seconds that are set down for a control request, which has no time of its own.
+_CONTROL = 10e-6
+
+#: What is not served like the rest.
+_APART = UNINTERRUPTED | {Opcode.SETLKW}
 
 #: Handlers that stay when there is nothing to do.
 _MAX_IDLE = 4
-
-#: What no caller waits for or interrupts, and must be done even when the mount ends.
-_RELEASING = frozenset({Opcode.RELEASE, Opcode.RELEASEDIR})
 
 
 @attrs.define(eq=False)
@@ -40,14 +49,16 @@ class Handlers:
     """Serves the requests of one mount in tasks of the session's nursery.
 
     Attributes:
-      limit: The most handlers at a time; more requests than that wait, but for
-        INTERRUPT, FORGET and their kin, which wait for nobody.
+      limit: The most handlers at a time, apart from those that wait for a lock; more
+        requests than that wait, but for INTERRUPT, FORGET and their kin, which wait
+        for nobody.
     """
 
     _nursery: trio.Nursery
     _intake: Intake
     _service: Service
     _pending: Pending
+    _notifier: SessionNotifier
     limit: int
     running: int = attrs.field(default=0, init=False)
     _idle: int = attrs.field(default=0, init=False)
@@ -65,10 +76,14 @@ class Handlers:
 
     def queue(self, arrival: Arrival) -> None:
         """Have a request served by the next handler that is free."""
-        opcode, unique, message = arrival
-        self._pending.waiting[unique] = opcode
+        _, unique, message, _ = arrival
+        self._pending.waiting[unique] = arrival
         self._queued += 1
         self._send.send_nowait(message)
+        self._start()
+
+    def _start(self) -> None:
+        """Start a handler if one is needed."""
         if self._queued > self._idle and self.running < self.limit:
             self.running += 1
             self._nursery.start_soon(self._handle)
@@ -76,9 +91,9 @@ class Handlers:
     def hurry(self, seconds: float) -> None:
         """Give each RELEASE that runs or still comes so long, and no longer."""
         self._release_deadline = trio.current_time() + seconds
-        for scope in self._pending.running.values():
-            if scope.shield:
-                scope.deadline = self._release_deadline
+        for serving in self._pending.running.values():
+            if serving.scope.shield:
+                serving.scope.deadline = self._release_deadline
 
     def close(self) -> None:
         """Let handlers end once there is nothing more to do."""
@@ -90,62 +105,83 @@ class Handlers:
         try:
             while needed:
                 with trio.CancelScope() as scope:
-                    needed = await self._serve_many(scope)
+                    task = trio.lowlevel.current_task()
+                    needed = await self._serve_many(Serving(task, scope))
         finally:
             self.running -= 1
 
-    async def _serve_many(self, scope: trio.CancelScope) -> bool:
+    async def _serve_many(self, serving: Serving) -> bool:
         """Serve until interrupted (True) or not needed any more (False)."""
-        pending = self._pending
-        budget = _BUDGET
-        while not scope.cancel_called:
-            if budget <= 0:
+        pending, running = self._pending, self._pending.running
+        receive, serve = self._intake.receive_nowait, self._service.serve
+        serving_for.set(pending)
+        since, pause_at = 0.0, self._next_pause()
+        while not serving.cancelled:
+            if since >= pause_at:
                 await trio.lowlevel.checkpoint()
-                budget = _BUDGET
-            budget -= 1
+                pause_at = self._next_pause()
             try:
-                arrival = self._next_nowait()
+                arrival = (self._queued_nowait() if self._queued else None) or receive()
             except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
                 arrival = await self._wait()
                 if arrival is None:
                     return False
-                budget = _BUDGET
+                pause_at = self._next_pause()
             if arrival is None:  # a control request, already dealt with
+                pause_at -= _CONTROL
                 continue
-            opcode, unique, message = arrival
-            pending.running[unique] = scope
+            opcode, unique, message, since = serving.arrival = arrival
+            running[unique] = serving
+            serving_unique.set(unique)
             if pending.interrupted:
                 pending.start_interrupted(unique)
             try:
-                if opcode in _RELEASING:
-                    await self._release(arrival, scope)
+                if opcode in _APART:
+                    await self._serve_apart(serving)
                 else:
-                    await self._service.serve(opcode, unique, message, scope)
+                    await serve(serving)
             finally:
-                del pending.running[unique]
-            if type(message) is not bytes:
-                self._intake.recycle(message)
+                del running[unique]
+                if pending.deferred:
+                    self._notifier.send_deferred(unique)
+                if type(message) is not bytes:
+                    self._intake.recycle(message)
         return True
 
-    async def _release(self, arrival: Arrival, scope: trio.CancelScope) -> None:
+    def _next_pause(self) -> float:
+        """Return when the other tasks of the program are to run again."""
+        self._service.notice_tracing()
+        return trio.current_time() + _SLICE
+
+    async def _serve_apart(self, serving: Serving) -> None:
+        """Serve a RELEASE; or what waits for a lock, and takes no handler meanwhile.
+
+        Else enough waiters would keep out the unlock that they wait for.
+        """
+        if serving.arrival[0] in UNINTERRUPTED:
+            return await self._release(serving)
+        self.limit += 1
+        self._start()
+        try:
+            return await self._service.serve(serving)
+        finally:
+            self.limit -= 1
+
+    async def _release(self, serving: Serving) -> None:
         """Serve a RELEASE: the end of the mount does not cancel it, only a deadline."""
-        opcode, unique, message = arrival
+        scope = serving.scope
         scope.shield = True
         scope.deadline = self._release_deadline
         try:
-            await self._service.serve(opcode, unique, message, scope)
+            await self._service.serve(serving)
         finally:
             scope.shield = False
             scope.deadline = math.inf
+            serving.answered = False
             if scope.cancel_called:
-                name = operation_name(opcode)
+                serving.cancelled = True
+                name = operation_name(serving.arrival[0])
                 _log.error("%s was cut off at the end of the mount", name)
-
-    def _next_nowait(self) -> Arrival | None:
-        """Return the oldest request: from the memory channel, else the device."""
-        if self._queued and (arrival := self._queued_nowait()):
-            return arrival
-        return self._intake.receive_nowait()
 
     def _queued_nowait(self) -> Arrival | None:
         """Return a request that waits in the memory channel, the oldest first."""
@@ -177,8 +213,8 @@ class Handlers:
     def _taken(self, message: Message) -> Arrival | None:
         """Take a message off the queue; None if it was interrupted there."""
         self._queued -= 1
-        opcode, unique = peek(message)
-        if self._pending.waiting.pop(unique, None) is not None:
-            return opcode, unique, message
-        self._intake.recycle(message)
-        return None
+        _, unique = peek(message)
+        arrival = self._pending.waiting.pop(unique, None)
+        if arrival is None:
+            self._intake.recycle(message)
+        return arrival

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 import attrs
+import trio
 
 from triofuse.device.channel import Channel
 from triofuse.wire.decode import Message, peek, peek_unique
@@ -26,41 +27,69 @@ _COPY_LIMIT = 16 << 10
 #: Buffers that are kept for the next large message.
 _MAX_SPARES = 4
 
-#: Opcode, unique, message.
-Arrival = tuple[int, int, Message]
+#: Opcode, unique, message, and when it came, in trio's time.
+Arrival = tuple[int, int, Message, float]
+
+#: Seconds between two looks for an INTERRUPT when there is no room: from, to.
+_PATIENCE = (0.005, 1.0)
 
 
 @attrs.define(eq=False)
 class Intake:
-    """Receives messages, has control requests dealt with, hands on the others."""
+    """Receives messages, has control requests dealt with, hands on the others.
+
+    Attributes:
+      size: Bytes that each read must offer.
+      max_payload: Bytes of large messages that are held at a time.  Past it nothing
+        is read but one message now and then: INTERRUPTs are the first in the
+        kernel's queue, so the one who looks finds them.
+      is_copy: Tells of requests that are served already, once any are sent again.
+    """
 
     _channel: Channel
-    _size: int
+    size: int
     _control: Mapping[int, Callable[[Message], None]]
     _reject: Callable[[int], None]
+    max_payload: int
+    is_copy: Callable[[int], bool] | None = attrs.field(default=None, init=False)
+    _now: Callable[[], float] = attrs.field(init=False, repr=False)
+    _receive: Callable[[bytearray], int] = attrs.field(init=False, repr=False)
+    _held: int = attrs.field(default=0, init=False)
+    _room: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    _patience: float = attrs.field(default=_PATIENCE[0], init=False)
+    _may_look: bool = attrs.field(default=False, init=False)
     _buffer: bytearray = attrs.field(init=False, repr=False)
     _view: memoryview = attrs.field(init=False, repr=False)
     _spares: list[bytearray] = attrs.field(factory=list, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._buffer = bytearray(self._size)
+        self._now = trio.lowlevel.current_clock().current_time
+        self._receive = self._channel.receive
+        self._buffer = bytearray(self.size)
         self._view = memoryview(self._buffer)
 
     def receive_nowait(self) -> Arrival | None:
         """Return the next request for a handler, None if this one was not for one.
 
         Raises:
-          BlockingIOError: There is none.
+          BlockingIOError: There is none, or no room for it.
           trio.EndOfChannel: There will be none.
         """
+        if self._held >= self.max_payload and not self._may_look:
+            raise BlockingIOError
+        self._may_look = False
         try:
-            size = self._channel.receive(self._buffer)
+            size = self._receive(self._buffer)
         except (FileNotFoundError, InterruptedError):
             return None
         if size <= _COPY_LIMIT:
             message: Message = bytes(self._view[:size])
         else:
             message = self._give_away(size)
+        return self.sort(message)
+
+    def sort(self, message: Message) -> Arrival | None:
+        """Return a request for a handler, deal with any other message."""
         try:
             opcode, unique = peek(message)
         except ProtocolError as exc:
@@ -69,7 +98,10 @@ class Intake:
             return None
         control = self._control.get(opcode)
         if control is None:
-            return opcode, unique, message
+            if self.is_copy is not None and self.is_copy(unique):
+                self.recycle(message)
+                return None
+            return opcode, unique, message, self._now()
         try:
             control(message)
         except ProtocolError as exc:
@@ -86,6 +118,8 @@ class Intake:
         if not isinstance(message, memoryview):
             return
         buffer = message.obj
+        self._held -= len(message)
+        self._room.set()
         message.release()
         if len(self._spares) >= _MAX_SPARES or not isinstance(buffer, bytearray):
             return
@@ -95,11 +129,29 @@ class Intake:
             return
         self._spares.append(buffer)
 
+    async def wait(self) -> None:
+        """Wait until there may be something to receive.
+
+        Raises:
+          trio.ClosedResourceError: The channel is closed.
+        """
+        if self._held < self.max_payload:
+            return await self._channel.wait_readable()
+        self._room = trio.Event()
+        with trio.move_on_after(self._patience):
+            await self._room.wait()
+            self._patience = _PATIENCE[0]
+            return None
+        self._patience = min(2 * self._patience, _PATIENCE[1])
+        self._may_look = True
+        return await self._channel.wait_readable()
+
     def _give_away(self, size: int) -> Message:
         """Return a view of the buffer, and put another in its place."""
+        self._held += size
         message = self._view[:size]
         self._view.release()
-        self._buffer = self._spares.pop() if self._spares else bytearray(self._size)
+        self._buffer = self._spares.pop() if self._spares else bytearray(self.size)
         self._view = memoryview(self._buffer)
         return message
 

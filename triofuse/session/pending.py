@@ -1,37 +1,97 @@
 """The table of requests that were read and are not answered, and their INTERRUPTs.
 
-The law: a request that waits when its caller is interrupted never starts, one that
-runs is cancelled, and one that is not here has been answered: an INTERRUPT of it
-comes too late and means nothing.
+The law: a request that is interrupted while it waits for a handler that is busy never
+starts; one that runs, or has a handler to start in, is cancelled: it fails only if it
+has something to wait for.  One that is not here was answered or is still to come.
 """
 
 from __future__ import annotations
 
+import enum
+import math
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
 import attrs
 import trio
 
-from triofuse.wire.opcodes import Opcode
+from triofuse.filesystem.replies import Buffer
+from triofuse.session.intake import Arrival
+from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND, Opcode
 
-__all__ = ["Pending", "SessionStatistics"]
+__all__ = [
+    "MUST_RUN",
+    "UNINTERRUPTED",
+    "Deferred",
+    "Fate",
+    "Pending",
+    "Serving",
+    "serving_for",
+    "serving_unique",
+]
+
+#: What no caller waits for or interrupts, and must be done even when the mount ends.
+UNINTERRUPTED = frozenset({Opcode.RELEASE, Opcode.RELEASEDIR})
 
 #: Started even when interrupted before: whoever is killed sends an INTERRUPT right
 #: behind its FLUSH, and without the FLUSH its locks and data would be lost.
-_ALWAYS_STARTED = frozenset({Opcode.FLUSH})
+MUST_RUN = UNINTERRUPTED | {Opcode.FLUSH}
+
+#: The request that a task serves; the tasks that it starts inherit it.
+serving_unique: ContextVar[int] = ContextVar("serving_unique", default=0)
+
+#: Of which session that is.
+serving_for: ContextVar[Pending | None] = ContextVar("serving_for", default=None)
 
 
-@attrs.frozen
-class SessionStatistics:
-    """What a session is doing at this moment.
+class Deferred(NamedTuple):
+    """A notification that waits until a request is answered.
 
     Attributes:
-      in_flight: Requests that were read and are not answered.
-      queued: Those of them that wait for a handler.
-      handlers: Tasks that serve, or wait for something to serve.
+      method: What was asked for.
+      arguments: With what.
+      message: What to send.
     """
 
-    in_flight: int = 0
-    queued: int = 0
-    handlers: int = 0
+    method: str
+    arguments: tuple[Any, ...]
+    message: Sequence[Buffer]
+
+
+class Fate(enum.Enum):
+    """What becomes of a request that was interrupted."""
+
+    CANCELLED = enum.auto()
+    NEVER_STARTED = enum.auto()
+    UNKNOWN = enum.auto()
+
+
+@attrs.define(eq=False)
+class Serving:
+    """What a handler is at; it keeps one of these over all its requests.
+
+    Attributes:
+      task: The handler.
+      scope: What an INTERRUPT or a deadline cancels.
+      arrival: The request: opcode, unique, message, and when it came.
+      cancelled: Whether the scope is spent; to ask the scope itself costs a look at
+        the clock.
+      expired: Whether its time was up.
+      answered: Whether the caller was answered without waiting for it any longer.
+    """
+
+    task: trio.lowlevel.Task
+    scope: trio.CancelScope
+    arrival: Arrival = (0, 0, b"", 0.0)
+    cancelled: bool = False
+    expired: bool = False
+    answered: bool = False
+
+    def cancel(self) -> None:
+        """Cancel the request that is being served."""
+        self.cancelled = True
+        self.scope.cancel()
 
 
 @attrs.define(eq=False)
@@ -39,26 +99,65 @@ class Pending:
     """Knows where each request is.
 
     Attributes:
-      running: The scope in which a handler serves it, by ``unique``.
-      waiting: Its opcode while it is in the memory channel, by ``unique``.
+      limit: The most that run at a time.
+      running: The handler that serves it, by ``unique``.
+      waiting: Itself while it is in the memory channel, by ``unique``.
       interrupted: Those that wait and will start in a cancelled scope.
+      interruptions: How many were cancelled or never started.
+      deferred: What to tell the kernel when a request is answered, by ``unique``.
+      resending: Whether the kernel was asked to send requests again.
+      renumbered: Those that it did send again: the number to answer to.
     """
 
-    running: dict[int, trio.CancelScope] = attrs.field(factory=dict, init=False)
-    waiting: dict[int, int] = attrs.field(factory=dict, init=False)
+    limit: float = math.inf
+    running: dict[int, Serving] = attrs.field(factory=dict, init=False)
+    waiting: dict[int, Arrival] = attrs.field(factory=dict, init=False)
     interrupted: set[int] = attrs.field(factory=set, init=False)
+    interruptions: int = attrs.field(default=0, init=False)
+    deferred: dict[int, list[Deferred]] = attrs.field(factory=dict, init=False)
+    resending: bool = attrs.field(default=False, init=False)
+    renumbered: dict[int, int] = attrs.field(factory=dict, init=False)
 
-    def interrupt(self, unique: int) -> bool:
-        """Cancel a request; return whether it will never start, and is to be answered."""
-        scope = self.running.get(unique)
-        if scope is not None:
-            scope.cancel()
-            return False
-        opcode = self.waiting.get(unique)
-        if opcode in _ALWAYS_STARTED:
+    def current(self) -> int | None:
+        """Return the request that the calling task serves, until it is answered."""
+        unique = serving_unique.get()
+        ours = serving_for.get() is self
+        return unique if ours and unique in self.running else None
+
+    def is_copy(self, unique: int) -> bool:
+        """Whether a request that arrives is here already; note its new number."""
+        known = self._known(unique)
+        if known is not None and known != unique:
+            self.renumbered[known] = unique
+        return known is not None
+
+    def _known(self, unique: int) -> int | None:
+        """Return the number under which a request is here."""
+        for number in (unique, unique & ~FUSE_UNIQUE_RESEND):
+            if number in self.running or number in self.waiting:
+                return number
+        return None
+
+    def interrupt(self, unique: int) -> Fate:
+        """Cancel a request; one that never started is still to be answered."""
+        if self.resending:
+            unique = self._known(unique) or unique
+        serving, arrival = self.running.get(unique), self.waiting.get(unique)
+        if serving is None and arrival is None:
+            return Fate.UNKNOWN
+        self.interruptions += 1
+        if serving is not None:
+            serving.cancel()
+            return Fate.CANCELLED
+        assert arrival is not None
+        # What waits for nothing does not fail on a local filesystem when a timer's
+        # signal comes, and few programs can bear that: mkdir(2) knows no EINTR.
+        is_next = len(self.waiting) + len(self.running) <= self.limit
+        if is_next or arrival[0] in MUST_RUN:
             self.interrupted.add(unique)
-            return False
-        return self.waiting.pop(unique, None) is not None
+            return Fate.CANCELLED
+        del self.waiting[unique]
+        return Fate.NEVER_STARTED
 
     def start_interrupted(self, unique: int) -> None:
         """Cancel a request that starts now, if it was interrupted while it waited."""

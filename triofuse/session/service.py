@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from triofuse.filesystem.replies import Buffer
 from triofuse.filesystem.requests import Forget, Release, Request
 from triofuse.session.exceptions import unwrapped
 from triofuse.session.handles import TRACKED, Handles
+from triofuse.session.pending import Serving
+from triofuse.session.statistics import Tally
 from triofuse.wire.decode import Message, operation_name
 from triofuse.wire.encode import encode_error, encode_header
 from triofuse.wire.errors import ProtocolError
@@ -30,6 +33,9 @@ from triofuse.wire.operations import Operation
 __all__ = ["Service"]
 
 _log = logging.getLogger("triofuse")
+
+#: A line for each request and each reply, at DEBUG.
+_trace = logging.getLogger("triofuse.trace")
 
 #: The kernel takes errors up to here (fuse_dev_do_write()).
 _MAX_ERRNO = 511
@@ -49,11 +55,12 @@ _ALWAYS_ADMITTED = frozenset(
     }
 )
 
-#: A row of the table with its method bound: decode, method, encode, operation.
+#: A row of the table with its method bound: decode, method, encode, tally, operation.
 _Bound = tuple[
     Callable[[Message], Request],
     Callable[[Any], Awaitable[Any]],
     Callable[[Any, Any], Buffer],
+    Tally,
     Operation,
 ]
 
@@ -64,6 +71,8 @@ class Service:
 
     Attributes:
       strict: Whether a bug of the filesystem ends the session.
+      tallies: What was done, by opcode.
+      renumbered: The number to answer to, of requests that came again in another.
     """
 
     _filesystem: Filesystem
@@ -72,20 +81,30 @@ class Service:
     _operations: dict[int, Operation]
     _allowed_uids: frozenset[int] | None
     strict: bool
+    _measure: bool
+    renumbered: dict[int, int] = attrs.field(factory=dict, init=False, repr=False)
+    tallies: defaultdict[int, Tally] = attrs.field(init=False, repr=False)
     _bound: dict[int, _Bound] = attrs.field(init=False, repr=False)
-    _trace: bool = attrs.field(init=False)
+    _tracing: bool = attrs.field(default=False, init=False)
+    _now: Callable[[], float] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._trace = _log.isEnabledFor(logging.DEBUG)
+        self._now = trio.lowlevel.current_clock().current_time
+        self.tallies = defaultdict(Tally)
         self._bound = {
             opcode: (
                 operation.decode,
                 self._method(operation),
                 operation.encode,
+                self.tallies[opcode],
                 operation,
             )
             for opcode, operation in self._operations.items()
         }
+
+    def notice_tracing(self) -> None:
+        """See whether tracing has been switched on or off: too dear for each request."""
+        self._tracing = _trace.isEnabledFor(logging.DEBUG)
 
     def _method(self, operation: Operation) -> Callable[[Any], Awaitable[Any]]:
         """Return the method of a row: of the handles where they stand before it."""
@@ -93,56 +112,79 @@ class Service:
         method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
         return method
 
-    async def serve(
-        self, opcode: int, unique: int, message: Message, scope: trio.CancelScope
-    ) -> None:
-        """Serve one request and send its reply.
-
-        Args:
-          opcode: What it asks.
-          unique: Its number.
-          message: All of it.
-          scope: What an INTERRUPT of this request cancels.
-        """
+    async def serve(self, serving: Serving) -> None:
+        """Serve the request that a handler has taken up, and send its reply."""
+        opcode, unique, message, since = serving.arrival
         bound = self._bound.get(opcode)
         if bound is None:
             _log.debug("%s is unknown here", operation_name(opcode))
             await self.answer(unique, errno.ENOSYS)
+            self._count(self.tallies[opcode], serving, errno.ENOSYS)
             return
-        decode, method, encode, operation = bound
+        decode, method, encode, tally, operation = bound
         request: Request | None = None
         value: Any = None
         try:
             request = decode(message)
-            if self._trace:
-                _log.debug("%d: %r", unique, request)
+            if self._tracing:
+                _trace.debug("%d -> %r", unique, request)
             if self._allowed_uids is not None and opcode not in _ALWAYS_ADMITTED:
                 self._admit(request)
             value = await method(request)
             body = encode(value, request)
         except BaseException as exc:  # noqa: BLE001  (the one place that answers EIO)
-            await self.answer(unique, _errno_of(exc, interrupted=scope.cancel_called))
+            error = _errno_of(exc, serving)
+            await self.answer(unique, error)
+            self._count(tally, serving, error)
             await self._take_back(operation, request, value)
             self._judge(operation, request, exc)
             return
-        if self._trace:
-            _log.debug("%d: OK, %d bytes", unique, len(body))
+        if self._tracing:
+            _trace.debug("%d <- OK, %d bytes", unique, len(body))
+        if self.renumbered:
+            unique = self.renumbered.pop(unique, unique)
         header = encode_header(unique, len(body))
         try:
-            await self._sender.send((header, body) if body else (header,))
+            if serving.answered:
+                raise FileNotFoundError  # as the kernel would say
+            try:
+                self._sender.send_nowait((header, body) if body else (header,))
+            except BlockingIOError:
+                await self._sender.send((header, body))
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
                 _log.error("the reply to %r is refused: %s", request, exc)
             await self._take_back(operation, request, value)
+        tally.handled += 1
+        if self._measure:
+            tally.measure(self._now() - since, len(message), len(body))
+
+    def _count(self, tally: Tally, serving: Serving, error: int) -> None:
+        """Note a request that was answered with an error."""
+        tally.handled += 1
+        tally.failed[error] += 1
+        if self._measure:
+            _, _, message, since = serving.arrival
+            tally.measure(self._now() - since, len(message), 0)
 
     def _admit(self, request: Request) -> None:
         if self._allowed_uids is not None and request.uid not in self._allowed_uids:
             raise FuseError(errno.EACCES)
 
+    def ask_again(self, unique: int) -> bool:
+        """Have an INTERRUPT sent once more; False if its request is answered by now."""
+        try:
+            self._sender.send_nowait((encode_error(unique, errno.EAGAIN),))
+        except (OSError, trio.EndOfChannel, trio.ClosedResourceError):
+            return False
+        return True
+
     async def answer(self, unique: int, error: int) -> None:
         """Answer with an errno, 0 for success, and nothing else."""
-        if self._trace:
-            _log.debug("%d: %s", unique, errno.errorcode.get(error, error))
+        if self._tracing:
+            _trace.debug("%d <- %s", unique, errno.errorcode.get(error, error or "OK"))
+        if self.renumbered:
+            unique = self.renumbered.pop(unique, unique)
         try:
             await self._sender.send((encode_error(unique, error),))
         except FileNotFoundError:
@@ -197,14 +239,16 @@ class Service:
             raise exc
 
 
-def _errno_of(exc: BaseException, *, interrupted: bool) -> int:
+def _errno_of(exc: BaseException, serving: Serving) -> int:
     """Return the errno to answer for an exception.
 
     ENOSYS would switch the operation off for good: only FuseError can mean that.
     """
     cause = unwrapped(exc)
     if not isinstance(cause, Exception):
-        return errno.EINTR if interrupted else errno.ECONNABORTED
+        if serving.expired:
+            return errno.ETIMEDOUT
+        return errno.EINTR if serving.cancelled else errno.ECONNABORTED
     if not isinstance(cause, OSError):
         return errno.EIO
     error = cause.errno

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Self
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Self, TypedDict, Unpack
 
 import attrs
 import trio
@@ -18,17 +21,24 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.flags import InitFlags
+from triofuse.session.backings import Backings
 from triofuse.session.control import Control
+from triofuse.session.deadlines import Deadlines, limits_of
 from triofuse.session.handlers import Handlers
 from triofuse.session.handles import Handles
 from triofuse.session.handshake import receive_offer
+from triofuse.session.insight import InFlight, in_flight, statistics
 from triofuse.session.intake import Intake
-from triofuse.session.pending import Pending, SessionStatistics
+from triofuse.session.notifier import SessionNotifier
+from triofuse.session.pending import Pending
 from triofuse.session.service import Service
+from triofuse.session.statistics import SessionStatistics
+from triofuse.session.watchdog import Watchdog
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
 
-__all__ = ["GRACE", "Session"]
+__all__ = ["GRACE", "Session", "SessionOptions", "check_options"]
 
 _log = logging.getLogger("triofuse")
 
@@ -38,8 +48,38 @@ GRACE = 0.5
 #: Seconds for which the filesystem may clean up: ``release`` and ``destroy``.
 _CLEANUP = 10.0
 
+#: Bytes of WRITE payloads that are held at a time.
+_MAX_PAYLOAD = 64 << 20
+
 #: Requests that the reader takes before it lets other tasks run.
 _BUDGET = 64
+
+
+class SessionOptions(TypedDict, total=False):
+    """The keyword arguments of `Session` that `mount` and its kin pass on."""
+
+    max_handlers: int
+    max_payload: int
+    timeout: float | Mapping[str, float]
+    strict: bool
+    measure: bool
+
+
+def check_options(options: SessionOptions) -> None:
+    """See whether a session can be made with these.
+
+    Raises:
+      ValueError: One of them is not above 0, or there is no operation of that name.
+    """
+    numbers = {
+        "max_handlers": options.get("max_handlers", 1),
+        "max_payload": options.get("max_payload", 1),
+    }
+    for name, number in numbers.items():
+        if number < 1:
+            message = f"{name} must be at least 1, not {number}"
+            raise ValueError(message)
+    limits_of(options.get("timeout", math.inf))
 
 
 @attrs.define(eq=False)
@@ -53,42 +93,62 @@ class Session:
         somebody else has mounted it.
       allowed_uids: Who may use it, None for whomever the kernel lets in.  The kernel
         knows no allow_root: it lets all in, and others get EACCES here.
+      default_permissions: Whether it is mounted with that option, on which
+        ``InitFlags.ALLOW_IDMAP`` depends; None where somebody else has mounted it.
       max_handlers: Requests that are served at a time.  Those past it wait, while
         INTERRUPT and FORGET still pass.
+      max_payload: Bytes of large requests, that is of WRITEs, that are held at a
+        time; past it, likewise.
+      timeout: Seconds that a request may take, or that by the name of its method:
+        ``{"read": 5, "setlkw": 60}``.  Then its handler is cancelled and the caller
+        gets ETIMEDOUT.  A number is not for SETLKW, which is there to wait.  Where
+        the kernel has a request timeout of its own, everything ends before that.
       strict: Whether a bug of the filesystem ends the session, for tests.  Without
         it the caller gets EIO and the log the traceback.
-      agreement: What was agreed on with the kernel; None until it was.
+      measure: Whether latencies and bytes are taken for `statistics`; costs 3 %.
+      agreement: What was offered, wanted, granted and refused, and why; None until
+        INIT has been answered.  ``print(session.agreement)`` tells it all.
+      notifier: Tells the kernel what has changed; also ``filesystem.notifier``.
     """
 
     filesystem: Filesystem
     channel: Channel
     mountpoint: str = attrs.field(default="", kw_only=True)
     allowed_uids: frozenset[int] | None = attrs.field(default=None, kw_only=True)
-    max_handlers: int = attrs.field(
-        default=1000, kw_only=True, validator=attrs.validators.ge(1)
-    )
+    default_permissions: bool | None = attrs.field(default=None, kw_only=True)
+    max_handlers: int = attrs.field(default=1000, kw_only=True)
+    max_payload: int = attrs.field(default=_MAX_PAYLOAD, kw_only=True)
+    timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
     strict: bool = attrs.field(default=False, kw_only=True)
+    measure: bool = attrs.field(default=False, kw_only=True)
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _pending: Pending = attrs.field(factory=Pending, init=False, repr=False)
+    notifier: SessionNotifier = attrs.field(init=False, repr=False)
+    _pending: Pending = attrs.field(init=False, repr=False)
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
+    _service: Service | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_options(
+            {
+                "max_handlers": self.max_handlers,
+                "max_payload": self.max_payload,
+                "timeout": self.timeout,
+            }
+        )
+        self._pending = Pending(self.max_handlers)
+        self.notifier = SessionNotifier(self.channel, self._pending)
 
     @classmethod
     def from_fd(
-        cls,
-        filesystem: Filesystem,
-        fd: int,
-        *,
-        max_handlers: int = 1000,
-        strict: bool = False,
+        cls, filesystem: Filesystem, fd: int, **options: Unpack[SessionOptions]
     ) -> Self:
         """Adopt a descriptor of /dev/fuse that is mounted, and not yet answered.
 
         The session closes it.  Who has mounted it unmounts it.
         """
-        channel = Channel(DevFuse(fd))
-        return cls(filesystem, channel, max_handlers=max_handlers, strict=strict)
+        return cls(filesystem, Channel(DevFuse(fd)), **options)
 
     async def run(
         self,
@@ -111,7 +171,13 @@ class Session:
                 message = f"{type(self.filesystem).__name__}.forget() must not be async"
                 raise TypeError(message)
             with self._scope:
-                offer = await receive_offer(self.channel, self.filesystem)
+                offer = await receive_offer(
+                    self.channel,
+                    self.filesystem,
+                    default_permissions=self.default_permissions,
+                    allow_root=self.allowed_uids is not None,
+                )
+                self.filesystem.notifier = self.notifier
                 try:
                     await self.filesystem.init(offer.config)
                 except BaseException:
@@ -131,11 +197,18 @@ class Session:
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
 
     def statistics(self) -> SessionStatistics:
-        """Return what the session is doing at this moment."""
-        queued = len(self._pending.waiting)
-        in_flight = len(self._pending.running) + queued
-        handlers = self._handlers.running if self._handlers else 0
-        return SessionStatistics(in_flight, queued, handlers)
+        """Return what the session is doing at this moment, and has done."""
+        if self._handlers is None or self._service is None:
+            return SessionStatistics()
+        return statistics(self._pending, self._handlers, self._service)
+
+    def in_flight(self) -> list[InFlight]:
+        """Return the requests that are not answered yet, the oldest first.
+
+        Each with its arguments, its age and where its task stands: what to look at,
+        or to log, when something takes too long.
+        """
+        return in_flight(self._pending)
 
     def shield(self) -> None:
         """Go on serving when cancelled from outside; only `finish` ends it now.
@@ -152,36 +225,61 @@ class Session:
     async def _serve(
         self, agreement: Agreement, task_status: trio.TaskStatus[Session]
     ) -> None:
-        handles = Handles(self.filesystem, self.strict)
-        service = Service(
+        sender = self.channel.sender()
+        passthrough = InitFlags.PASSTHROUGH in agreement.flags
+        backings = Backings(sender.open_backing, passthrough)
+        handles = Handles(self.filesystem, self.strict, backings)
+        service = self._service = Service(
             self.filesystem,
             handles,
-            self.channel.sender(),
+            sender,
             operations_for(agreement.minor, agreement.flags),
             self.allowed_uids,
             self.strict,
+            self.measure,
         )
         try:
             async with trio.open_nursery() as outer:
-                outer.start_soon(self._cut_off)
+                outer.start_soon(self._cut_off, agreement.receive_size)
                 async with trio.open_nursery() as nursery:
-                    control = Control(nursery, handles, service, self._pending)
-                    intake = Intake(
-                        self.channel,
-                        agreement.receive_size,
-                        control.table(),
-                        control.reject,
-                    )
-                    self._handlers = Handlers(
-                        nursery, intake, service, self._pending, self.max_handlers
-                    )
-                    nursery.start_soon(self._read, intake, self._handlers)
+                    self._start(nursery, agreement, handles, service)
                     task_status.started(self)
                 outer.cancel_scope.cancel()
         finally:
             await self._clean_up("release", handles.release_all)
 
-    async def _cut_off(self) -> None:
+    def _start(
+        self,
+        nursery: trio.Nursery,
+        agreement: Agreement,
+        handles: Handles,
+        service: Service,
+    ) -> None:
+        """Start the tasks; the reader ends them all."""
+        service.renumbered = self._pending.renumbered
+        control = Control(nursery, handles, service, self._pending, self.notifier)
+        intake = Intake(
+            self.channel,
+            agreement.receive_size,
+            control.table(),
+            control.reject,
+            self.max_payload,
+        )
+        self._handlers = Handlers(
+            nursery, intake, service, self._pending, self.notifier, self.max_handlers
+        )
+        copies = partial(self._read_copies, intake, self._handlers)
+        self.notifier.start(agreement.minor, nursery, copies)
+        guards = trio.CancelScope()
+        limits = limits_of(self.timeout, agreement.request_timeout)
+        if limits:
+            deadlines = Deadlines(self._pending, service.answer, limits)
+            nursery.start_soon(_within, guards, deadlines.enforce)
+        watchdog = Watchdog(self.channel, intake, self._handlers.queue)
+        watchdog.start()
+        nursery.start_soon(self._read, intake, self._handlers, guards, watchdog)
+
+    async def _cut_off(self, receive_size: int) -> None:
         """Close the device when the grace is over.
 
         A handler that does not give way then keeps its own task, but no caller.
@@ -190,10 +288,20 @@ class Session:
             await trio.sleep_forever()
         finally:
             self.channel.close()
+            self.notifier.end()
+            owed = [*self._pending.running, *self._pending.waiting]
             if self._handlers is not None:
                 self._handlers.hurry(_CLEANUP)
+            release = partial(self.notifier.release, owed, receive_size)
+            await self._clean_up("notifier", release)
 
-    async def _read(self, intake: Intake, handlers: Handlers) -> None:
+    async def _read(
+        self,
+        intake: Intake,
+        handlers: Handlers,
+        guards: trio.CancelScope,
+        watchdog: Watchdog,
+    ) -> None:
         """Hand requests to handlers until the connection is over.
 
         The reader never waits for a handler, or it could not see the INTERRUPT
@@ -205,7 +313,7 @@ class Session:
                 try:
                     arrival = intake.receive_nowait()
                 except BlockingIOError:
-                    await self.channel.wait_readable()
+                    await intake.wait()
                     budget = _BUDGET
                     continue
                 if arrival is not None:
@@ -216,8 +324,21 @@ class Session:
                     budget = _BUDGET
         except (trio.EndOfChannel, trio.ClosedResourceError):
             _log.debug("%s: the connection is over", self.mountpoint)
+        finally:
+            watchdog.stop()
+        self.notifier.end()
         self.finish()
+        guards.cancel()
         handlers.close()
+
+    def _read_copies(self, intake: Intake, handlers: Handlers) -> None:
+        """Read what the kernel sends again, until there is nothing more."""
+        intake.is_copy = self._pending.is_copy
+        with suppress(BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
+            while True:
+                arrival = intake.receive_nowait()
+                if arrival is not None:
+                    handlers.queue(arrival)
 
     async def _destroy(self) -> None:
         try:
@@ -234,3 +355,10 @@ class Session:
         if scope.cancelled_caught:
             name = type(self.filesystem).__name__
             _log.error("%s.%s() was cut off after %g s", name, what, _CLEANUP)
+
+
+async def _within(
+    scope: trio.CancelScope, function: Callable[[], Awaitable[None]]
+) -> None:
+    with scope:
+        await function()

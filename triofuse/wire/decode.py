@@ -35,6 +35,7 @@ __all__ = [
     "named",
     "operation_name",
     "peek",
+    "peek_caller",
     "peek_unique",
     "with_payload",
 ]
@@ -58,6 +59,9 @@ _MAX_NR_SECCTX = 31
 _EXT_GROUPS = 32
 
 _PEEK = struct.Struct("=2IQ")
+
+#: fuse_in_header up to the pid: opcode, unique, pid.
+_PEEK_CALLER = struct.Struct("=4xIQ8x8xI")
 
 
 def operation_name(opcode: int) -> str:
@@ -89,6 +93,19 @@ def peek(message: Message) -> tuple[int, int]:
     return opcode, unique
 
 
+def peek_caller(message: Message) -> tuple[int, int, int]:
+    """Return opcode, unique and the caller's thread (``pid``) of a message.
+
+    Raises:
+      ProtocolError: It is shorter than its header.
+    """
+    try:
+        opcode, unique, pid = _PEEK_CALLER.unpack_from(message)
+    except struct.error:
+        raise malformed(message, "header", f"wants {IN_HEADER.size} bytes") from None
+    return opcode, unique, pid
+
+
 def peek_unique(message: Message) -> int:
     """Return the ``unique`` of a message that `peek` refuses, 0 if it has none."""
     whole = len(message) >= _PEEK.size
@@ -112,23 +129,30 @@ def fixed(request: Callable[..., R], layout: Layout = NOTHING) -> Decoder[R]:
 
 
 def named(
-    request: Callable[..., R], layout: Layout = NOTHING, names: int = 1
+    request: Callable[..., R],
+    layout: Layout = NOTHING,
+    names: int = 1,
+    *,
+    paths: bool = False,
 ) -> Decoder[R]:
-    """Decode header, struct and names that end with a NUL."""
+    """Decode header, struct and names that end with a NUL.
+
+    One of an extended attribute may have slashes: ``paths``.
+    """
     unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
     offset = IN_HEADER.size + layout.size
 
     def decode(message: Message) -> R:
         if len(message) <= offset:
             raise malformed(message, layout.cname or "body", f"ends at {offset}")
-        texts = _split(message, offset, len(message), names)
+        texts = _split(message, offset, len(message), names, paths=paths)
         return request(*unpack_from(message), *texts)
 
     def decode_one(message: Message) -> R:  # LOOKUP is the most frequent request
         if len(message) <= offset:
             raise malformed(message, layout.cname or "body", f"ends at {offset}")
         name = str(message[offset:-1], ENCODING, ENCODING_ERRORS)
-        if message[-1] or not name or "/" in name or "\0" in name:
+        if message[-1] or not name or ("/" in name and not paths) or "\0" in name:
             raise malformed(message, "name", "is no name with a NUL")
         return request(*unpack_from(message), name)
 
@@ -136,9 +160,16 @@ def named(
 
 
 def creating(
-    request: Callable[..., R], layout: Layout = NOTHING, *, target: bool = False
+    request: Callable[..., R],
+    layout: Layout = NOTHING,
+    *,
+    target: bool = False,
+    nameless: bool = False,
 ) -> Decoder[R]:
-    """Decode header, struct, a name, a link's target, and extensions."""
+    """Decode header, struct, a name, a link's target, and extensions.
+
+    The "name" of a TMPFILE, which has none, is a slash.
+    """
     unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
     offset = IN_HEADER.size + layout.size
     absent = layout.absent
@@ -154,7 +185,7 @@ def creating(
         if end < offset:
             raise malformed(message, layout.cname or "body", f"ends at {offset}")
         texts = _split(message, offset, end, 1 + target, paths=True)
-        if "/" in texts[0] and texts[0] != "/":  # the "name" of a TMPFILE
+        if "/" in texts[0] and not (nameless and texts[0] == "/"):
             raise malformed(message, "name", "has a slash")
         return request(*unpack_from(message), *absent, *texts, *extensions)
 
@@ -164,7 +195,9 @@ def creating(
 def with_payload(
     request: Callable[..., R], layout: Layout, size_field: str, *, name: bool = False
 ) -> Decoder[R]:
-    """Decode header, struct, perhaps a name, and as many bytes as a field says.
+    """Decode header, struct, perhaps an attribute's name, and a payload.
+
+    A field says how many bytes that is.
 
     The payload is a view of the message: nothing is copied.
     """
@@ -181,7 +214,7 @@ def with_payload(
         data = len(message) - fields[size_index]
         if data < offset or (data > offset and not name):
             raise malformed(message, size_field, f"says {fields[size_index]}")
-        texts = _split(message, offset, data, 1) if name else ()
+        texts = _split(message, offset, data, 1, paths=True) if name else ()
         return request(
             *fields, *absent, *texts, memoryview(message)[data:].toreadonly()
         )

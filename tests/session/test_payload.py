@@ -1,0 +1,104 @@
+"""Large requests are held in bounded memory."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+import triofuse as t
+from tests.session.probe import FILES, Probe
+from triofuse.testing import FakeKernel, open_kernel
+
+SIZE = 256 << 10
+
+
+class Holding(Probe):
+    """Holds every WRITE until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.most = 0
+        self.go = trio.Event()
+
+    async def write(self, request: t.Write) -> int:
+        self.held += request.size
+        self.most = max(self.most, self.held)
+        try:
+            await self.go.wait()
+            return request.size
+        finally:
+            self.held -= request.size
+
+
+async def _write(kernel: FakeKernel, done: list[int]) -> None:
+    done.append(await kernel.write(FILES["plain"], 1, 0, bytes(SIZE)))
+
+
+async def test_no_more_payload_is_read_than_there_is_room_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    holding = Holding()
+    done: list[int] = []
+
+    async with open_kernel(holding, max_payload=4 * SIZE) as kernel:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(_write, kernel, done)
+            await trio.testing.wait_all_tasks_blocked()
+            assert holding.held == 4 * SIZE
+            holding.go.set()
+
+        assert done == [SIZE] * 20
+        assert kernel.session.statistics().in_flight == 0
+
+
+async def test_an_interrupt_is_found_although_there_is_no_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    holding = Holding()
+
+    async with open_kernel(holding, max_payload=2 * SIZE) as kernel:
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(_write, kernel, [])
+            await trio.testing.wait_all_tasks_blocked()
+            started = trio.current_time()
+            nursery.cancel_scope.cancel()  # both callers get a signal
+
+        assert holding.held == 0
+        assert trio.current_time() - started <= 0.1
+
+
+async def test_whoever_looks_for_interrupts_looks_ever_less_often(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each look may bring another WRITE: memory must not grow fast."""
+    holding = Holding()
+
+    async with open_kernel(holding, max_payload=SIZE) as kernel:
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(_write, kernel, [])
+            await trio.sleep(10)
+            assert holding.held <= 20 * SIZE
+            holding.go.set()
+
+
+async def test_an_unmount_is_noticed_although_there_is_no_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    holding = Holding()
+
+    with trio.fail_after(5):
+        async with open_kernel(holding, max_payload=SIZE) as kernel:
+
+            async def write() -> None:
+                with pytest.raises(OSError, match="abort"):
+                    await kernel.write(FILES["plain"], 1, 0, bytes(SIZE))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
+                await trio.testing.wait_all_tasks_blocked()
+                kernel.unmount()
+            await kernel.session.wait_unmounted()

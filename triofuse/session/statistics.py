@@ -1,0 +1,99 @@
+"""What a session has done and is doing, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+__all__ = ["OperationStatistics", "SessionStatistics", "Tally"]
+
+#: Latencies that are kept of each operation, the latest.
+_KEPT = 1000
+
+
+@attrs.frozen
+class OperationStatistics:
+    """What became of the requests of one operation.
+
+    Attributes:
+      handled: Requests that were answered, with success or an error.
+      failed: Those of them that were answered with an error, by errno.
+      latencies: Seconds from reading to answering, of the last 1,000 at most, sorted;
+        empty unless the session measures.
+    """
+
+    handled: int
+    failed: Mapping[int, int]
+    latencies: Sequence[float] = attrs.field(repr=False)
+
+    def quantile(self, share: float) -> float:
+        """Return the latency that ``share`` (0 to 1) of the requests did not exceed.
+
+        Seconds, 0 where none was handled.
+        """
+        if not self.latencies:
+            return 0.0
+        return self.latencies[
+            min(int(share * len(self.latencies)), -1 % len(self.latencies))
+        ]
+
+
+@attrs.frozen
+class SessionStatistics:
+    """What a session is doing at this moment, and what it has done.
+
+    Attributes:
+      in_flight: Requests that were read and are not answered.
+      queued: Those of them that wait for a handler.
+      handlers: Tasks that serve, or wait for something to serve.
+      handled: Requests that were answered.
+      failed: Those that were answered with an error; a name that is not there
+        (ENOENT) counts as well.
+      interrupted: Requests that were cancelled or never started because their
+        caller was interrupted.
+      bytes_received: In requests, headers included; 0 unless the session measures.
+      bytes_sent: In bodies of replies, likewise.
+      operations: By the kernel's name: ``"LOOKUP"``.
+    """
+
+    in_flight: int = 0
+    queued: int = 0
+    handlers: int = 0
+    handled: int = 0
+    failed: int = 0
+    interrupted: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    operations: Mapping[str, OperationStatistics] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Counts the requests of one operation.
+
+    Attributes:
+      handled: Requests that were answered.
+      failed: Those answered with an error, by errno.
+      received: Bytes in requests.
+      sent: Bytes in bodies of replies.
+      latencies: Seconds, the latest.
+    """
+
+    handled: int = 0
+    failed: Counter[int] = attrs.field(factory=Counter)
+    received: int = 0
+    sent: int = 0
+    latencies: deque[float] = attrs.field(factory=lambda: deque(maxlen=_KEPT))
+
+    def measure(self, latency: float, received: int, sent: int) -> None:
+        """Note one request that was answered: seconds and bytes."""
+        self.latencies.append(latency)
+        self.received += received
+        self.sent += sent
+
+    def report(self) -> OperationStatistics:
+        """Return the numbers as they are now."""
+        latencies = tuple(sorted(self.latencies))
+        return OperationStatistics(self.handled, dict(self.failed), latencies)
