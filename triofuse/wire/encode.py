@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
@@ -50,7 +51,6 @@ __all__ = [
     "encode_written",
     "encode_xattr",
     "encode_xattr_names",
-    "pack_attr",
     "pack_entry",
     "shortened",
 ]
@@ -62,9 +62,8 @@ _FOR_EVER = 1 << 32
 _READLINK_MAX = 4095
 
 _pack_header = layouts.OUT_HEADER.pack
-_pack_attr = layouts.ATTR.pack
-_pack_attr_head = layouts.ATTR_OUT.before(layouts.ATTR).pack
-_pack_entry_head = layouts.ENTRY_OUT.before(layouts.ATTR).pack
+_pack_attr = layouts.ATTR_OUT.pack
+_pack_entry = layouts.ENTRY_OUT.pack
 _HEADER_SIZE = layouts.OUT_HEADER.size
 _NS = 1_000_000_000
 
@@ -92,6 +91,7 @@ def encode_name(name: str) -> bytes:
     return encoded
 
 
+@lru_cache  # a filesystem uses a handful of lifetimes, and each reply has two
 def _duration(seconds: float) -> tuple[int, int]:
     """Split seconds into whole ones and nanoseconds."""
     if seconds >= _FOR_EVER:
@@ -100,10 +100,23 @@ def _duration(seconds: float) -> tuple[int, int]:
     return whole, int((seconds - whole) * _NS)
 
 
-def pack_attr(attr: FileAttr) -> bytes:
-    """Return a ``struct fuse_attr``."""
+# The fields of an attribute stand in both of the next two: to pack a reply in one
+# go, without a call in between, takes two thirds of the time.
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """Return a ``struct fuse_entry_out``."""
+    attr = entry.attr
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
-    return _pack_attr(
+    entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
+    attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
+    return _pack_entry(
+        entry.nodeid,
+        entry.generation,
+        entry_valid,
+        attr_valid,
+        entry_valid_nsec,
+        attr_valid_nsec,
         attr.ino,
         attr.size,
         attr.blocks,
@@ -123,20 +136,30 @@ def pack_attr(attr: FileAttr) -> bytes:
     )
 
 
-def pack_entry(entry: Entry) -> bytes:
-    """Return a ``struct fuse_entry_out``."""
-    attr = entry.attr
-    entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
-    attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
-    head = _pack_entry_head(
-        entry.nodeid,
-        entry.generation,
-        entry_valid,
-        attr_valid,
-        entry_valid_nsec,
-        attr_valid_nsec,
+def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
+    """Encode ``struct fuse_attr_out``."""
+    atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
+    valid, valid_nsec = _duration(attr.attr_valid)
+    return _pack_attr(
+        valid,
+        valid_nsec,
+        attr.ino,
+        attr.size,
+        attr.blocks,
+        atime // _NS,
+        mtime // _NS,
+        ctime // _NS,
+        atime % _NS,
+        mtime % _NS,
+        ctime % _NS,
+        attr.mode,
+        attr.nlink,
+        attr.uid,
+        attr.gid,
+        attr.rdev,
+        attr.blksize,
+        attr.flags,
     )
-    return head + pack_attr(attr)
 
 
 def encode_nothing(value: None, request: r.Request) -> Buffer:
@@ -147,12 +170,6 @@ def encode_nothing(value: None, request: r.Request) -> Buffer:
 def encode_entry(entry: Entry, request: r.Request) -> Buffer:
     """Encode ``struct fuse_entry_out``."""
     return pack_entry(entry)
-
-
-def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
-    """Encode ``struct fuse_attr_out``."""
-    valid, valid_nsec = _duration(attr.attr_valid)
-    return _pack_attr_head(valid, valid_nsec) + pack_attr(attr)
 
 
 def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
