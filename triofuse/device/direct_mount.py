@@ -42,6 +42,8 @@ def mount_directly(
     try:
         device = DevFuse.open()
     except DeviceError as exc:
+        if exc.errno == errno.EACCES:  # perhaps fusermount3, which is setuid, may
+            return None
         number = exc.errno or errno.EIO
         words = exc.strerror or ""
         raise MountError(number, place.path, "open /dev/fuse", words) from None
