@@ -23,6 +23,7 @@ from triofuse.session.pending import (
     serving_for,
     serving_unique,
 )
+from triofuse.session.polling import Polling
 from triofuse.session.service import Service
 from triofuse.wire.decode import Message, operation_name, peek
 from triofuse.wire.opcodes import Opcode
@@ -59,6 +60,7 @@ class Handlers:
     _service: Service
     _pending: Pending
     _notifier: SessionNotifier
+    _polling: Polling
     limit: int
     running: int = attrs.field(default=0, init=False)
     _idle: int = attrs.field(default=0, init=False)
@@ -123,7 +125,7 @@ class Handlers:
             try:
                 arrival = (self._queued_nowait() if self._queued else None) or receive()
             except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
-                arrival = await self._wait()
+                arrival = self._polling.poll() or await self._wait()
                 if arrival is None:
                     return False
                 pause_at = self._next_pause()
@@ -171,14 +173,14 @@ class Handlers:
         """Serve a RELEASE: the end of the mount does not cancel it, only a deadline."""
         scope = serving.scope
         scope.shield = True
-        scope.deadline = self._release_deadline
+        if self._release_deadline < math.inf:
+            scope.deadline = self._release_deadline
         try:
             await self._service.serve(serving)
         finally:
             scope.shield = False
-            scope.deadline = math.inf
             serving.answered = False
-            if scope.cancel_called:
+            if self._release_deadline < math.inf and scope.cancel_called:
                 serving.cancelled = True
                 name = operation_name(serving.arrival[0])
                 _log.error("%s was cut off at the end of the mount", name)
