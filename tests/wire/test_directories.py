@@ -331,6 +331,13 @@ def test_a_listing_does_not_move_beyond_its_end() -> None:
     assert listing.page(4096, plus=False) == b""
 
 
+def test_seeking_back_in_an_empty_directory_finds_the_second_dot() -> None:
+    listing = Listing.of([], 1, 1, numbered=False)
+    listing.skip_to(1)
+
+    assert names(listing, 4096) == [".."]
+
+
 def test_a_numbered_listing_is_where_it_was_asked_to_be() -> None:
     listing = Listing.of([DirEntry("a", 7, offset=900)], 1, 800)
 

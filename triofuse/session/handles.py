@@ -158,7 +158,7 @@ class Handles:
             and not listing.numbered
         ):
             return listing
-        numbered = listing is not None and listing.numbered
+        numbered = None if listing is None else listing.numbered
         entries = await read(request)
         self._end_listing(key)  # also one that another READDIR has begun meanwhile
         listing = Listing.of(

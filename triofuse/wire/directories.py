@@ -19,6 +19,11 @@ __all__ = ["Listing", "encode_direntplus", "encode_dirents"]
 #: The inode number of ".." where nobody knows better, as in libfuse.
 _UNKNOWN_INO = 0xFFFFFFFF
 _NO_ENTRY = bytes(layouts.ENTRY_OUT.size)
+_DOTS = frozenset({".", ".."})
+
+#: What fills a record up to a multiple of 8 bytes, by the length of its name.
+_PADDING = tuple(bytes(-size % 8) for size in range(8))
+_pack_dirent = layouts.DIRENT.pack
 
 
 @attrs.define(eq=False)
@@ -51,10 +56,13 @@ class Listing:
         nodeid: int,
         offset: int,
         *,
-        numbered: bool = False,
+        numbered: bool | None = None,
         snapshot: bool = False,
     ) -> Listing:
-        """Begin a listing; the caller skips to ``offset`` where it is not numbered."""
+        """Begin a listing; the caller skips to ``offset`` where it is not numbered.
+
+        Whether it is, an empty one cannot tell: ``numbered`` is what is known of it.
+        """
         listing = cls(iter(entries), snapshot=snapshot)
         first = next(listing._entries, None)
         if first is not None:
@@ -66,7 +74,7 @@ class Listing:
             return listing
         if snapshot:
             listing._entries = iter(tuple(listing._entries))
-        if first.name != "." if first else offset == 0:
+        if first.name != "." if first else offset == 0 or numbered is False:
             listing._returned += _dots(nodeid)
         return listing
 
@@ -84,23 +92,28 @@ class Listing:
           FuseError: EINVAL: not even one fits, as in getdents(2).
           ValueError: A name is none.
         """
-        self.sent = []
+        self.sent = sent = []
         records: list[bytes] = []
         room = size
-        while (entry := self._next()) is not None:
-            self._returned.append(entry)  # it stays there if anything is wrong with it
+        pack = _direntplus if plus else _dirent
+        entries, returned = self._entries, self._returned
+        while entry := returned.pop() if returned else next(entries, None):
             offset = self.position + 1 if entry.offset is None else entry.offset
-            record = _direntplus(entry, offset) if plus else _dirent(entry, offset)
+            try:
+                record = pack(entry, offset)
+            except BaseException:
+                returned.append(entry)
+                raise
             room -= len(record)
             if room < 0:
+                returned.append(entry)
                 if not records:
                     raise FuseError(errno.EINVAL)
                 break
-            self._returned.pop()
             records.append(record)
             self.position = offset
             if plus and entry.entry is not None and _counts(entry):
-                self.sent.append(entry.entry)
+                sent.append(entry.entry)
         return b"".join(records)
 
     def close(self) -> list[Entry]:
@@ -135,7 +148,7 @@ class Listing:
 def _counts(entry: DirEntry) -> bool:
     """Whether the kernel will count an entry as a lookup, as fuse_direntplus_link()."""
     found = entry.entry
-    return found is not None and found.nodeid != 0 and entry.name not in (".", "..")
+    return found is not None and found.nodeid != 0 and entry.name not in _DOTS
 
 
 def _dots(nodeid: int) -> list[DirEntry]:
@@ -149,8 +162,8 @@ def _dirent(entry: DirEntry, offset: int) -> bytes:
     """Return a ``struct fuse_dirent`` with its name, padded to 8 bytes."""
     name = encode_name(entry.name)
     size = len(name)
-    fixed = layouts.DIRENT.pack(entry.ino, offset, size, entry.mode >> 12)
-    return fixed + name + bytes(-size % 8)
+    fixed = _pack_dirent(entry.ino, offset, size, entry.mode >> 12)
+    return fixed + name + _PADDING[size & 7]
 
 
 def _direntplus(entry: DirEntry, offset: int) -> bytes:
