@@ -11,11 +11,11 @@ It shows how a filesystem of real files is kept honest:
 - The kernel checks permissions, ACLs included: it is told to, see ``init``.
 - The kernel reads, writes and maps the files of SOURCE itself where it can (root,
   Linux 6.9, no stacked filesystem below), at SOURCE's own speed: ``backing_fd``.
-  Else it asks, and the log says why.
+  Else it asks, and the log says why; READs are then answered with the descriptor.
 
-Calls on metadata, and reads and writes that come here, are made right in the trio
-loop: with a local disk and its page cache they take a microsecond or two, a thread
-would cost sixty.  The price is that a SOURCE that hangs, say on a dead server, hangs
+Calls on metadata, and writes that come here, are made right in the trio loop: with
+a local disk and its page cache they take a microsecond or two, a thread would cost
+sixty.  The price is that a SOURCE that hangs, say on a dead server, hangs
 all requests.  What always waits for a disk goes to a thread: syncing and copying.
 
 It leaves out locks against users of SOURCE itself: a lock that is waited for would
@@ -48,6 +48,7 @@ from triofuse import (
     DirEntry,
     Entry,
     FileAttr,
+    FileData,
     FuseError,
     InitFlags,
     Opened,
@@ -293,8 +294,8 @@ class Passthrough(triofuse.Filesystem):
             self._writers[fd] = nodeid
         return Opened(fd, backing_fd=fd if self._backed else None)
 
-    async def read(self, request: triofuse.Read) -> bytes:
-        return os.pread(request.fh, request.size, request.offset)
+    async def read(self, request: triofuse.Read) -> FileData:
+        return FileData(request.fh, request.offset, request.size)
 
     async def write(self, request: triofuse.Write) -> int:
         if request.write_flags & WriteFlags.KILL_SUIDGID:

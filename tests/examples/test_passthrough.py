@@ -38,7 +38,7 @@ class Counting(Passthrough):
         super().__init__(source, backed=backed)
         self.calls: Counter[str] = Counter()
 
-    async def read(self, request: t.Read) -> bytes:
+    async def read(self, request: t.Read) -> t.FileData:
         self.calls["read"] += 1
         return await super().read(request)
 

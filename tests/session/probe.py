@@ -78,7 +78,7 @@ class Probe(t.Filesystem):
             await self.let_go.wait()
         self.ended.append(what)
 
-    async def read(self, request: t.Read) -> bytes:
+    async def read(self, request: t.Read) -> t.Buffer | t.FileData:
         self.calls["read"] += 1
         match NAMES[request.nodeid]:
             case "slow":

@@ -19,6 +19,7 @@ from triofuse.filesystem.replies import (
     DirEntry,
     Entry,
     FileAttr,
+    FileData,
     FileLock,
     IoctlReply,
     Opened,
@@ -221,10 +222,11 @@ class Filesystem:
         """
         return Opened()
 
-    async def read(self, request: r.Read) -> Buffer:
+    async def read(self, request: r.Read) -> Buffer | FileData:
         """Return up to ``size`` bytes from ``offset``; fewer mean the end of file.
 
-        The buffer is sent uncopied: do not change it until the next checkpoint.
+        A buffer is sent uncopied: do not change it until the next checkpoint.
+        `FileData` names an open file in place of its bytes.
         """
         raise _unimplemented()
 

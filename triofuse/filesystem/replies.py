@@ -13,6 +13,7 @@ __all__ = [
     "DirEntry",
     "Entry",
     "FileAttr",
+    "FileData",
     "FileLock",
     "IoctlReply",
     "Opened",
@@ -188,6 +189,29 @@ class Opened:
     flags: int = 0
     backing_id: int = 0
     backing_fd: int | None = None
+
+
+@attrs.frozen
+class FileData:
+    """Bytes of an open file, which the runtime reads: an answer to READ.
+
+    What is in the page cache takes one system call and no new memory; what is not,
+    or is on a filesystem that cannot tell, as tmpfs, is read in a thread, while the
+    loop goes on.  An error is the caller's.
+
+    Source: preadv(2), RWF_NOWAIT.
+
+    Attributes:
+      fd: The descriptor, open for reading.  It is used until the request has been
+        answered: a RELEASE of the same handle comes later.
+      offset: Of the first byte.
+      size: Bytes, at most ``request.size``; a file that ends before is a shorter
+        answer.
+    """
+
+    fd: int
+    offset: int
+    size: int
 
 
 @attrs.define

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -18,14 +18,15 @@ import trio
 from triofuse.device.channel import ChannelSender
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
-from triofuse.filesystem.replies import Buffer
+from triofuse.filesystem.replies import Buffer, FileData
 from triofuse.filesystem.requests import Forget, Release, Request
 from triofuse.session.exceptions import unwrapped
+from triofuse.session.file_buffers import FileBuffers, read_file
 from triofuse.session.handles import TRACKED, Handles
 from triofuse.session.pending import Serving
 from triofuse.session.statistics import Tally
 from triofuse.wire.decode import Message, operation_name
-from triofuse.wire.encode import encode_error, encode_header
+from triofuse.wire.encode import StillInFile, encode_error, encode_header
 from triofuse.wire.errors import ProtocolError
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import Operation
@@ -86,6 +87,9 @@ class Service:
     tallies: defaultdict[int, Tally] = attrs.field(init=False, repr=False)
     _bound: dict[int, _Bound] = attrs.field(init=False, repr=False)
     _tracing: bool = attrs.field(default=False, init=False)
+    #: Whether there is anything to do with a request before the filesystem has it.
+    _watching: bool = attrs.field(default=True, init=False)
+    _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False, repr=False)
     _now: Callable[[], float] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -105,6 +109,7 @@ class Service:
     def notice_tracing(self) -> None:
         """See whether tracing has been switched on or off: too dear for each request."""
         self._tracing = _trace.isEnabledFor(logging.DEBUG)
+        self._watching = self._tracing or self._allowed_uids is not None
 
     def _method(self, operation: Operation) -> Callable[[Any], Awaitable[Any]]:
         """Return the method of a row: of the handles where they stand before it."""
@@ -126,15 +131,18 @@ class Service:
         value: Any = None
         try:
             request = decode(message)
-            if self._tracing:
-                _trace.debug("%d -> %r", unique, request)
-            if self._allowed_uids is not None and opcode not in _ALWAYS_ADMITTED:
-                self._admit(request)
+            if self._watching:
+                self._look_at(opcode, request)
             value = await method(request)
-            body = encode(value, request)
+            try:
+                body = encode(value, request)
+            except StillInFile:
+                await self._reply_from_file(serving, tally, value)
+                return
         except BaseException as exc:  # noqa: BLE001  (the one place that answers EIO)
             error = _errno_of(exc, serving)
-            await self.answer(unique, error)
+            if not serving.answered:
+                await self.answer(unique, error)
             self._count(tally, serving, error)
             await self._take_back(operation, request, value)
             self._judge(operation, request, exc)
@@ -159,6 +167,30 @@ class Service:
         if self._measure:
             tally.measure(self._now() - since, len(message), len(body))
 
+    async def _reply_from_file(
+        self, serving: Serving, tally: Tally, data: FileData
+    ) -> None:
+        """Read what the answer names, and send it.
+
+        Raises:
+          OSError: The file cannot be read; the request is still to be answered.
+        """
+        _, unique, message, since = serving.arrival
+        buffer = self._buffers.lend(data.size)
+        try:
+            size = await read_file(data, buffer)
+            if self._tracing:
+                _trace.debug("%d <- OK, %d bytes", unique, size)
+            if self.renumbered:
+                unique = self.renumbered.pop(unique, unique)
+            if not serving.answered:
+                await self._send((encode_header(unique, size), buffer[:size]), unique)
+        finally:
+            self._buffers.take_back(buffer)
+        tally.handled += 1
+        if self._measure:
+            tally.measure(self._now() - since, len(message), size)
+
     def _count(self, tally: Tally, serving: Serving, error: int) -> None:
         """Note a request that was answered with an error."""
         tally.handled += 1
@@ -167,9 +199,14 @@ class Service:
             _, _, message, since = serving.arrival
             tally.measure(self._now() - since, len(message), 0)
 
-    def _admit(self, request: Request) -> None:
-        if self._allowed_uids is not None and request.uid not in self._allowed_uids:
-            raise FuseError(errno.EACCES)
+    def _look_at(self, opcode: int, request: Request) -> None:
+        """Trace a request, and see whether its caller may come in at all."""
+        if self._tracing:
+            _trace.debug("%d -> %r", request.unique, request)
+        uids = self._allowed_uids
+        if uids is None or opcode in _ALWAYS_ADMITTED or request.uid in uids:
+            return
+        raise FuseError(errno.EACCES)
 
     def ask_again(self, unique: int) -> bool:
         """Have an INTERRUPT sent once more; False if its request is answered by now."""
@@ -185,8 +222,12 @@ class Service:
             _trace.debug("%d <- %s", unique, errno.errorcode.get(error, error or "OK"))
         if self.renumbered:
             unique = self.renumbered.pop(unique, unique)
+        await self._send((encode_error(unique, error),), unique)
+
+    async def _send(self, buffers: Sequence[Buffer], unique: int) -> None:
+        """Send a reply that nothing need be undone for if it is not taken."""
         try:
-            await self._sender.send((encode_error(unique, error),))
+            await self._sender.send(buffers)
         except FileNotFoundError:
             pass  # nobody waits for it any more
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
@@ -234,7 +275,7 @@ class Service:
             _log.error("the kernel's message makes no sense: %s", exc)
             return
         method = f"{type(self._filesystem).__name__}.{operation.method}"
-        _log.error("%s failed, the caller gets EIO: %r", method, request, exc_info=exc)
+        _log.error("%s failed: %r", method, request, exc_info=exc)
         if self.strict:
             raise exc
 

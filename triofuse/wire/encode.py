@@ -20,6 +20,7 @@ from triofuse.filesystem.replies import (
     Buffer,
     Entry,
     FileAttr,
+    FileData,
     FileLock,
     IoctlReply,
     Opened,
@@ -29,6 +30,7 @@ from triofuse.wire import layouts
 from triofuse.wire.decode import ENCODING, ENCODING_ERRORS
 
 __all__ = [
+    "StillInFile",
     "encode_attr",
     "encode_block",
     "encode_copied",
@@ -218,14 +220,36 @@ def encode_created(created: tuple[Entry, Opened], request: r.Request) -> Buffer:
     return pack_entry(entry) + encode_opened(opened, request)
 
 
-def encode_data(data: Buffer, request: r.Read) -> Buffer:
-    """Pass the bytes of a READ on."""
+class StillInFile(Exception):  # noqa: N818  (not an error)
+    """The bytes of a reply have still to be read."""
+
+
+def encode_data(data: Buffer | FileData, request: r.Read) -> Buffer:
+    """Pass the bytes of a READ on.
+
+    Raises:
+      StillInFile: The value says where they are.
+    """
     if type(data) is not bytes:
+        if isinstance(data, FileData):
+            raise _in_file(data, request)
         data = memoryview(data).cast("B")
     if len(data) > request.size:
-        message = f"{len(data)} bytes read where {request.size} were asked for"
-        raise ValueError(message)
+        raise _too_much(len(data), request)
     return data
+
+
+def _in_file(data: FileData, request: r.Read) -> Exception:
+    if not 0 <= data.size <= request.size:
+        return _too_much(data.size, request)
+    if data.offset < 0:  # -1 means something else to preadv2(2)
+        return ValueError(f"a file has no offset {data.offset}")
+    return StillInFile()
+
+
+def _too_much(size: int, request: r.Read) -> ValueError:
+    message = f"{size} bytes read where {request.size} were asked for"
+    return ValueError(message)
 
 
 def encode_target(target: str, request: r.Request) -> Buffer:

@@ -1,0 +1,84 @@
+"""Bytes of files on their way into replies, in buffers that are used again.
+
+A buffer begins with a page of its own, for the device copies page by page: from
+anywhere else it would look at each page twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+
+import attrs
+import trio
+
+from triofuse.filesystem.replies import FileData
+
+__all__ = ["FileBuffers", "read_file"]
+
+#: Bytes in a buffer: the largest READ, where fs.fuse.max_pages_limit is as ever.
+_SIZE = 1 << 20
+
+#: Buffers that are kept for the next reply.
+_MAX_SPARES = 4
+
+#: The page cache has not got it (EAGAIN), or its filesystem does not tell: tmpfs,
+#: and those that ask a server (EOPNOTSUPP, kiocb_set_rw_flags() in linux/fs.h).
+_MAY_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
+
+
+@attrs.define(eq=False)
+class FileBuffers:
+    """Lends page-aligned buffers; those that come back it lends again."""
+
+    _spares: list[mmap.mmap] = attrs.field(factory=list, init=False, repr=False)
+
+    def lend(self, size: int) -> memoryview:
+        """Return a buffer of ``size`` bytes, whatever is in it."""
+        if size > _SIZE:  # somebody has raised fs.fuse.max_pages_limit
+            return memoryview(_anonymous(size))
+        buffer = self._spares.pop() if self._spares else _anonymous(_SIZE)
+        return memoryview(buffer)[:size]
+
+    def take_back(self, view: memoryview) -> None:
+        """Take back what was lent, and nobody uses any more."""
+        buffer = view.obj
+        if (
+            isinstance(buffer, mmap.mmap)
+            and len(buffer) == _SIZE
+            and len(self._spares) < _MAX_SPARES
+        ):
+            self._spares.append(buffer)
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+async def read_file(data: FileData, view: memoryview) -> int:
+    """Read what ``data`` names into ``view``, which is as large.
+
+    What the page cache has is read here and now; what may have to wait for a disk
+    or a server is read in a thread.  A read that has begun there is not cancelled:
+    it writes to the buffer.
+
+    Returns:
+      The number of bytes; less than ``data.size`` at the end of the file.
+
+    Raises:
+      OSError: As of preadv(2): EBADF, EIO, EINVAL, ESPIPE.
+    """
+    done, rest = 0, view
+    while True:
+        offset = data.offset + done
+        try:
+            size = os.preadv(data.fd, (rest,), offset, os.RWF_NOWAIT)
+        except OSError as exc:
+            if exc.errno not in _MAY_WAIT:
+                raise
+            size = await trio.to_thread.run_sync(os.preadv, data.fd, (rest,), offset)
+        done += size
+        if size == 0 or done == data.size:
+            return done
+        rest = view[done:]
