@@ -26,16 +26,19 @@ from triofuse.wire.layouts import (
 from triofuse.wire.opcodes import Opcode
 
 __all__ = [
+    "HEADER_SIZE",
     "Decoder",
     "Message",
     "arrayed",
     "creating",
     "fixed",
+    "just_named",
     "malformed",
     "named",
     "operation_name",
     "peek",
     "peek_caller",
+    "peek_head",
     "peek_unique",
     "with_payload",
 ]
@@ -59,6 +62,12 @@ _MAX_NR_SECCTX = 31
 _EXT_GROUPS = 32
 
 _PEEK = struct.Struct("=2IQ")
+
+#: Bytes of the shortest request.
+HEADER_SIZE = IN_HEADER.size
+
+#: The quick look at a message: its length as it says, opcode and unique.
+peek_head = _PEEK.unpack_from
 
 #: fuse_in_header up to the pid: opcode, unique, pid.
 _PEEK_CALLER = struct.Struct("=4xIQ8x8xI")
@@ -148,7 +157,7 @@ def named(
         texts = _split(message, offset, len(message), names, paths=paths)
         return request(*unpack_from(message), *texts)
 
-    def decode_one(message: Message) -> R:  # LOOKUP is the most frequent request
+    def decode_one(message: Message) -> R:
         if len(message) <= offset:
             raise malformed(message, layout.cname or "body", f"ends at {offset}")
         name = str(message[offset:-1], ENCODING, ENCODING_ERRORS)
@@ -157,6 +166,24 @@ def named(
         return request(*unpack_from(message), name)
 
     return decode_one if names == 1 else decode
+
+
+def just_named(request: Callable[..., R]) -> Decoder[R]:
+    """Decode header and one name: LOOKUP is the most frequent request of all."""
+    unpack_from = struct.Struct("=" + _CALLER).unpack_from
+    start, encoding, errors = HEADER_SIZE, ENCODING, ENCODING_ERRORS
+
+    def decode(message: Message) -> R:
+        try:
+            unique, nodeid, uid, gid, pid = unpack_from(message)
+        except struct.error:
+            raise malformed(message, "body", f"ends at {start}") from None
+        name = str(message[start:-1], encoding, errors)
+        if message[-1] or not name or "/" in name or "\0" in name:
+            raise malformed(message, "name", "is no name with a NUL")
+        return request(unique, nodeid, uid, gid, pid, name)
+
+    return decode
 
 
 def creating(
