@@ -3,6 +3,7 @@
 The law: a request that is interrupted while it waits for a handler that is busy never
 starts; one that runs, or has a handler to start in, is cancelled: it fails only if it
 has something to wait for.  One that is not here was answered or is still to come.
+A RELEASE goes on whatever comes: nobody else would let go of its handle.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Fate(enum.Enum):
     """What becomes of a request that was interrupted."""
 
     CANCELLED = enum.auto()
+    GOES_ON = enum.auto()
     NEVER_STARTED = enum.auto()
     UNKNOWN = enum.auto()
 
@@ -143,8 +145,11 @@ class Pending:
         if self.resending:
             unique = self._known(unique) or unique
         serving, arrival = self.running.get(unique), self.waiting.get(unique)
-        if serving is None and arrival is None:
+        known = serving.arrival if serving is not None else arrival
+        if known is None:
             return Fate.UNKNOWN
+        if known[0] in UNINTERRUPTED:  # of who is killed, on a block device's mount
+            return Fate.GOES_ON
         self.interruptions += 1
         if serving is not None:
             serving.cancel()
