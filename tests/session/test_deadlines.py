@@ -151,6 +151,49 @@ async def test_a_handler_that_does_not_give_way_keeps_its_task_but_not_its_calle
     assert caplog.records[0].levelno == logging.ERROR
 
 
+@pytest.mark.parametrize("late", [0.1, 50])
+async def test_a_handler_that_was_given_up_serves_the_next_request(
+    mock_clock: trio.testing.MockClock, late: float
+) -> None:
+    """Also where the loop has stood still, so that nobody looked in time."""
+    stubborn = Stubborn(100)
+
+    async def timed_out() -> None:
+        with pytest.raises(TimeoutError):
+            await kernel.open(FILES["slow"])
+
+    async with open_kernel(stubborn, timeout=5, max_handlers=1) as kernel:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timed_out)
+            for seconds in (5 + late, 1):
+                await trio.testing.wait_all_tasks_blocked()
+                assert kernel.pending, "cancelled first, and given time"
+                mock_clock.jump(seconds)
+        mock_clock.jump(100)
+        await trio.testing.wait_all_tasks_blocked()
+
+        with trio.fail_after(5):
+            mock_clock.autojump_threshold = 0
+            assert (await kernel.getattr(1)).is_dir
+
+
+async def test_a_handler_that_fails_after_its_caller_is_not_answered_for_twice(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Late(Stubborn):
+        async def open(self, request: t.Open) -> t.Opened:
+            await super().open(request)
+            raise PermissionError(errno.EACCES, "at last")
+
+    async with open_kernel(Late(100), timeout=5) as kernel:
+        with pytest.raises(TimeoutError):
+            await kernel.open(FILES["slow"])
+        await trio.sleep(100)
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert kernel.refusals == []
+
+
 async def test_without_a_timeout_a_request_may_take_for_ever(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -98,13 +98,14 @@ class Deadlines:
         expiry = since + self._limits.get(opcode, math.inf)
         if now < expiry or serving.answered:
             return math.inf if serving.answered else expiry
+        if not serving.expired and opcode not in UNINTERRUPTED:
+            serving.expired = True
+            serving.cancel()
+            return now + _GRACE  # however late this look comes
         if now >= expiry + _GRACE:
             serving.answered = True
             await self._give_up(unique, opcode)
             return math.inf
-        if not serving.expired and opcode not in UNINTERRUPTED:
-            serving.expired = True
-            serving.cancel()
         return expiry + _GRACE
 
     async def _limit_waiting(self, arrival: Arrival, now: float) -> float:
