@@ -112,6 +112,23 @@ async def test_lookups_balance() -> None:
     assert not +kernel.lookups
 
 
+async def test_what_is_looked_up_while_all_is_forgotten_still_counts() -> None:
+    shelf = Shelf()
+
+    async with open_kernel(shelf) as kernel:
+        await kernel.lookup(1, "file2")
+        async with kernel._turn, trio.open_nursery() as nursery:
+            nursery.start_soon(kernel.forget_all)
+            await trio.testing.wait_all_tasks_blocked()
+            kernel.lookups[3] += 1  # the answer to a lookup of before
+            shelf.lookups[3] += 1
+            kernel._turn.release()
+            await trio.testing.wait_all_tasks_blocked()
+            await kernel._turn.acquire()
+
+        assert +kernel.lookups == +shelf.lookups == {3: 1}
+
+
 async def test_entries_of_a_listing_that_is_left_are_forgotten() -> None:
     shelf = Shelf(100)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from typing import Unpack
 
@@ -175,7 +176,7 @@ class NameCalls(Asking):
     async def forget_all(self) -> None:
         """Forget every node, as when memory is short: `lookups` is then empty."""
         await self.batch_forget((+self.lookups).items())
-        self.lookups.clear()
+        self.lookups += Counter()  # drops the zeros, not what was counted meanwhile
 
     async def _make(
         self,

@@ -1,0 +1,1 @@
+"""Bytes, values and events that nobody has thought of; see ``profile.py``."""
