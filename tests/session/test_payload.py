@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+from typing import cast
+
 import pytest
 import trio
 import trio.testing
 
 import triofuse as t
 from tests.session.probe import FILES, Probe
+from triofuse.device.channel import Channel
+from triofuse.session.intake import Intake
 from triofuse.testing import FakeKernel, open_kernel
+from triofuse.wire.opcodes import Opcode
 
 SIZE = 256 << 10
 
@@ -102,3 +108,33 @@ async def test_an_unmount_is_noticed_although_there_is_no_room(
                 await trio.testing.wait_all_tasks_blocked()
                 kernel.unmount()
             await kernel.session.wait_unmounted()
+
+
+class Endless:
+    """A device that always has the same request."""
+
+    message = struct.pack("=2I2Q4I", SIZE, Opcode.WRITE, 2, 1, 0, 0, 0, 0)
+
+    def receive(self, buffer: bytearray) -> int:
+        buffer[: len(self.message)] = self.message
+        return SIZE
+
+
+async def test_whoever_must_look_finds_one_more_although_there_is_no_room() -> None:
+    """What RESEND brings must be read before anything else is answered."""
+    channel = cast("Channel", Endless())
+    intake = Intake(channel, SIZE, {}, lambda unique: None, max_payload=1)
+    first = intake.receive_nowait()
+    assert first is not None
+    with pytest.raises(BlockingIOError):
+        intake.receive_nowait()
+
+    intake.look()
+
+    second = intake.receive_nowait()
+    assert second is not None
+    with pytest.raises(BlockingIOError):
+        intake.receive_nowait()
+    for _, _, message, _ in (first, second):
+        intake.recycle(message)
+    assert intake.receive_nowait() is not None

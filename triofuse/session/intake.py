@@ -94,6 +94,10 @@ class Intake:
             message = self._give_away(size)
         return self.sort(message)
 
+    def look(self) -> None:
+        """Let the next message be received although there may be no room for it."""
+        self._may_look = True
+
     def sort(self, message: Message) -> Arrival | None:
         """Return a request for a handler, deal with any other message."""
         try:
@@ -149,7 +153,7 @@ class Intake:
             self._patience = _PATIENCE[0]
             return None
         self._patience = min(2 * self._patience, _PATIENCE[1])
-        self._may_look = True
+        self.look()
         return await self._channel.wait_readable()
 
     def _give_away(self, size: int) -> Message:

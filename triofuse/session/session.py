@@ -350,6 +350,7 @@ class Session:
         intake.is_copy = self._pending.is_copy
         with suppress(BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
+                intake.look()  # also past max_payload: a copy is dropped at once
                 arrival = intake.receive_nowait()
                 if arrival is not None:
                     handlers.queue(arrival)

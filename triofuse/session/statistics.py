@@ -48,8 +48,8 @@ class SessionStatistics:
       in_flight: Requests that were read and are not answered.
       queued: Those of them that wait for a handler.
       handlers: Tasks that serve, or wait for something to serve.
-      handled: Requests that were answered.
-      failed: Those that were answered with an error; a name that is not there
+      handled: Requests that a handler has answered.
+      failed: Those that it has answered with an error; a name that is not there
         (ENOENT) counts as well.
       interrupted: Requests that were cancelled or never started because their
         caller was interrupted.
