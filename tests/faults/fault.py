@@ -64,6 +64,19 @@ CALLS: dict[str, Callable[[FakeKernel], Awaitable[object]]] = {
     "fsyncdir": lambda k: k.fsyncdir(1, FH),
 }
 
+#: What leaves something behind when it succeeds for nobody.
+UNDONE = (
+    "open",
+    "opendir",
+    "create",
+    "tmpfile",
+    "lookup",
+    "mknod",
+    "mkdir",
+    "symlink",
+    "link",
+    "readdirplus",
+)
 
 #: Where a number has two names.
 _NAMES = {errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
@@ -144,6 +157,9 @@ class Scene:
                 await self.kernel.lookup(OTHER, "absent")
 
 
+Happen = Callable[[Scene], Awaitable[str]]
+
+
 async def not_at_all(scene: Scene) -> None:
     """Nothing happens beside the fault."""
 
@@ -165,7 +181,7 @@ class Fault:
 
     what: str
     victim: str
-    happen: Callable[[Scene], Awaitable[str]]
+    happen: Happen
     logged: str = ""
     options: SessionOptions = attrs.Factory(SessionOptions)
     ends: bool = False
@@ -178,7 +194,7 @@ class Fault:
         return self.what.replace(" ", "-").replace("/", "-")
 
 
-def breaking(method: str, wrong: Wrong) -> Callable[[Scene], Awaitable[str]]:
+def breaking(method: str, wrong: Wrong) -> Happen:
     """Return what happens when a method is wrong and is called."""
 
     async def happen(scene: Scene) -> str:
@@ -192,7 +208,7 @@ def hanging(
     method: str,
     wrong: Wrong,
     act: Callable[[Scene], Awaitable[None]],
-) -> Callable[[Scene], Awaitable[str]]:
+) -> Happen:
     """Return what happens when a method hangs and something is done meanwhile."""
 
     async def happen(scene: Scene) -> str:
@@ -222,3 +238,9 @@ def returning(value: object) -> Wrong:
         return value
 
     return wrong
+
+
+async def holding(victim: Victim, request: Any) -> bytes:
+    """Be a method that waits until the victim is let go."""
+    await victim.hold()
+    return FINE

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults import bugs, mounted, requests
+from tests.faults.catalogue import FAULTS, MOUNTED_FAULTS
 from tests.faults.fault import Fault
-from tests.faults.mounted import MountedFault
+from tests.faults.stage import MountedFault
 
 TABLE = Path(__file__).with_name("TABLE.md")
 
@@ -25,11 +25,7 @@ After each of them others are served, and nothing is left.
 
 def table() -> str:
     """Return the whole file."""
-    faults: list[Fault | MountedFault] = [
-        *bugs.FAULTS,
-        *requests.FAULTS,
-        *mounted.FAULTS,
-    ]
+    faults: list[Fault | MountedFault] = [*FAULTS, *MOUNTED_FAULTS]
     rows = (
         f"| {fault.what} | {fault.victim} | {'an error' if fault.logged else ''} "
         f"| {fault.test_id} |\n"

@@ -1,7 +1,7 @@
 """Whatever goes wrong, the victim gets its answer, and nobody else notices.
 
-The faults are in tables: bugs.py, requests.py.  What happens on a real mount only is
-in test_mounted_faults.py.
+The faults are in catalogue.py.  What happens on a real mount only is in
+test_mounted_faults.py.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.faults import bugs, requests
+from tests.faults.catalogue import FAULTS
 from tests.faults.fault import Fault, Scene
 from tests.faults.victim import Victim
 from triofuse.session.session import SessionOptions
 from triofuse.testing import open_kernel
-
-FAULTS = [*bugs.FAULTS, *requests.FAULTS]
 
 
 def _descriptors() -> int:

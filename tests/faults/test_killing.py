@@ -11,7 +11,7 @@ import trio
 import triofuse as t
 from tests.faults.jittery import Jittery, Luck
 from tests.faults.soak import crowd, empty, forget_all, soak, until_none_left
-from tests.session.test_mount import read, until
+from tests.session.clients import read, until
 
 pytestmark = [
     pytest.mark.mount,

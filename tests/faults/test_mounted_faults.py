@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from tests.conftest import mounts_below
-from tests.faults.mounted import FAULTS, MountedFault, Stage
+from tests.faults.catalogue import MOUNTED_FAULTS
+from tests.faults.stage import MountedFault, Stage
 from tests.faults.test_faults import nothing_left
 
 pytestmark = [
@@ -18,7 +19,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.test_id)
+@pytest.mark.parametrize("fault", MOUNTED_FAULTS, ids=lambda fault: fault.test_id)
 def test_a_fault_of_a_mount_costs_its_victim_only(
     fault: MountedFault, mountpoint: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults import bugs, mounted, requests
+from tests.faults.catalogue import FAULTS, MOUNTED_FAULTS
 from tests.faults.fault import Fault
-from tests.faults.mounted import MountedFault
+from tests.faults.stage import MountedFault
 from tests.faults.table import TABLE, table
 
 
@@ -13,9 +13,5 @@ def test_the_table_is_up_to_date() -> None:
 
 
 def test_no_two_faults_have_one_name() -> None:
-    faults: list[Fault | MountedFault] = [
-        *bugs.FAULTS,
-        *requests.FAULTS,
-        *mounted.FAULTS,
-    ]
+    faults: list[Fault | MountedFault] = [*FAULTS, *MOUNTED_FAULTS]
     assert len({fault.test_id for fault in faults}) == len(faults) >= 60

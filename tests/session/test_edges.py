@@ -13,15 +13,15 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import triofuse as t
-from tests.session.probe import TEXT, Probe
-from tests.session.test_answers import FILE, Failing, cancel_a_read
-from tests.session.test_mount import (
+from tests.session.clients import (
     failure_of,
     is_mounted,
     outcome,
     start,
     until,
 )
+from tests.session.probe import TEXT, Probe
+from tests.session.test_answers import FILE, Failing, cancel_a_read
 from triofuse.device.mount import Mount
 from triofuse.testing import FakeKernel, open_kernel
 from triofuse.wire.layouts import READ_IN

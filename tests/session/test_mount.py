@@ -8,9 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,46 +17,11 @@ import trio
 import trio.lowlevel
 
 import triofuse
+from tests.session.clients import failure_of, is_mounted, outcome, read, start, until
 from tests.session.probe import FILES, TEXT, Probe
 from triofuse.device.mount import mount_filesystem
 
 pytestmark = pytest.mark.mount
-
-
-async def read(path: str) -> bytes:
-    return await trio.to_thread.run_sync(lambda: Path(path).read_bytes())
-
-
-async def failure_of(path: str) -> int | None:
-    """Return the errno with which reading a file fails."""
-    try:
-        await read(path)
-    except OSError as exc:
-        return exc.errno
-    return None
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells: a RELEASE or FORGET that the kernel sends."""
-    with trio.fail_after(10):
-        while not condition():
-            await trio.lowlevel.checkpoint()
-
-
-async def start(*command: str) -> subprocess.Popen[str]:
-    """Start a client, from a thread: vfork(2) suspends the caller until exec."""
-
-    def popen() -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-
-    return await trio.to_thread.run_sync(popen)
-
-
-async def outcome(client: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for a client's end, return what it said."""
-    return await trio.to_thread.run_sync(client.communicate)
-
 
 #: Opens a file, says so, and fails to read it once its mount has gone.
 HOLD = """
@@ -68,10 +31,6 @@ print("open", flush=True)
 sys.stdin.readline()
 os.read(fd, 1)
 """
-
-
-def is_mounted(path: str) -> bool:
-    return f" {path} " in Path("/proc/self/mounts").read_text()
 
 
 async def test_the_mount_can_be_used_at_once_and_is_gone_afterwards(
@@ -363,91 +322,6 @@ async def test_a_hundred_mounts_leave_nothing_behind(tmp_path: Path) -> None:
     assert not any(probe.handles for probe in probes)
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
     assert sorted(os.listdir("/proc/self/fd")) == before
-
-
-PROGRAM = textwrap.dedent(
-    """
-    import sys
-    sys.path[:0] = {path!r}
-    import triofuse
-    from tests.session.probe import Probe
-    probe = Probe()
-    probe.on_destroy = lambda: print("destroyed", flush=True)
-    options = triofuse.MountOptions(clear_stale=True)
-    print("starting", flush=True)
-    triofuse.run(probe, sys.argv[1], options)
-    print("ended", flush=True)
-    """
-)
-
-
-async def in_child(
-    mountpoint: str, use: Callable[[subprocess.Popen[str]], Awaitable[None]]
-) -> tuple[int, str]:
-    """Run a program that serves a Probe; return its exit status and output."""
-    program = PROGRAM.format(path=sys.path)
-    child = subprocess.Popen(
-        [sys.executable, "-c", program, mountpoint],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        with trio.fail_after(20):
-            await until(lambda: is_mounted(mountpoint))
-            assert await read(f"{mountpoint}/plain") == TEXT
-            await use(child)
-            out, _ = await trio.to_thread.run_sync(child.communicate)
-    finally:
-        child.kill()
-        child.wait()
-    return child.returncode, out
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_run_ends_cleanly_on_a_signal(
-    mountpoint: str, number: signal.Signals
-) -> None:
-    async def stop(child: subprocess.Popen[str]) -> None:
-        child.send_signal(number)
-
-    status, out = await in_child(mountpoint, stop)
-
-    assert (status, out) == (0, "starting\ndestroyed\nended\n")
-    assert not is_mounted(mountpoint)
-
-
-async def test_run_ends_when_it_is_unmounted(mountpoint: str) -> None:
-    async def stop(_: subprocess.Popen[str]) -> None:
-        await trio.run_process(["umount", mountpoint])
-
-    status, out = await in_child(mountpoint, stop)
-
-    assert (status, out) == (0, "starting\ndestroyed\nended\n")
-
-
-async def test_after_a_kill_callers_fail_at_once_and_the_next_start_serves(
-    mountpoint: str,
-) -> None:
-    client = None
-
-    async def kill(child: subprocess.Popen[str]) -> None:
-        nonlocal client
-        client = await start("cat", f"{mountpoint}/slow")
-        await trio.to_thread.run_sync(os.stat, f"{mountpoint}/plain")
-        child.kill()
-
-    await in_child(mountpoint, kill)
-    assert client is not None
-    with trio.fail_after(5):
-        _, complaint = await outcome(client)
-    assert complaint
-    assert await failure_of(f"{mountpoint}/plain") == errno.ENOTCONN
-
-    options = triofuse.MountOptions(clear_stale=True)
-    with trio.fail_after(10):
-        async with triofuse.mount(Probe(), mountpoint, options):
-            assert await read(f"{mountpoint}/plain") == TEXT
 
 
 async def test_allow_root_lets_in_root_and_the_owner_only(mountpoint: str) -> None:

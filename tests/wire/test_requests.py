@@ -18,7 +18,7 @@ from tests.wire.golden import (
     TWO_CONTEXTS,
     UNKNOWN,
 )
-from tests.wire.golden_control import CONTROL as CONTROL_MESSAGES, INIT, OLDER, Older
+from tests.wire.golden_control import CONTROL as CONTROL_MESSAGES, INIT
 from tests.wire.messages import (
     CALLER,
     UNIQUE,
@@ -30,13 +30,12 @@ from tests.wire.messages import (
     u64,
 )
 from triofuse.filesystem import requests as r
-from triofuse.filesystem.flags import InitFlags
 from triofuse.wire.control import CONTROL
 from triofuse.wire.decode import Decoder, Message, operation_name, peek
 from triofuse.wire.errors import ProtocolError
 from triofuse.wire.handshake import decode_init
 from triofuse.wire.opcodes import Opcode
-from triofuse.wire.operations import OPERATIONS, operations_for
+from triofuse.wire.operations import OPERATIONS
 
 ALL = [*MESSAGES, *CONTROL_MESSAGES]
 
@@ -56,11 +55,6 @@ def decode(
     return decoders[opcode](whole)
 
 
-def decoders_of(older: Older) -> dict[int, Decoder[r.Request]]:
-    rows = operations_for(older.minor, older.flags)
-    return {opcode: row.decode for opcode, row in rows.items()}
-
-
 def corrupted(whole: bytes) -> Iterator[bytes]:
     """Yield the message with each single byte behind the opcode changed."""
     for place in range(8, len(whole)):
@@ -69,7 +63,6 @@ def corrupted(whole: bytes) -> Iterator[bytes]:
 
 
 each_message = pytest.mark.parametrize("golden", ALL, ids=str)
-each_older = pytest.mark.parametrize("older", OLDER, ids=lambda o: str(o.golden))
 
 
 def test_there_is_a_golden_message_for_every_opcode() -> None:
@@ -348,35 +341,6 @@ def test_a_length_of_extensions_that_lies_is_refused(
 def test_an_extension_that_lies_is_refused(block: bytes) -> None:
     with pytest.raises(ProtocolError, match=r"extension|security context"):
         mkdir(block)
-
-
-# --- Older protocols
-
-
-@each_older
-def test_a_message_of_an_older_protocol_becomes_its_request(older: Older) -> None:
-    assert decode(older.golden.message, decoders_of(older)) == older.golden.request
-
-
-@each_older
-def test_an_older_message_cut_short_is_refused(older: Older) -> None:
-    whole = older.golden.message
-    for size in range(len(whole)):
-        with pytest.raises(ProtocolError):
-            decode(cut(whole, size), decoders_of(older))
-
-
-@pytest.mark.parametrize("golden", ALL, ids=str)
-@pytest.mark.parametrize("minor", [0, 3, 4, 8, 9, 11, 12, 44, 45])
-def test_other_requests_look_the_same_in_all_protocols(
-    minor: int, golden: Golden
-) -> None:
-    shorter = {older.golden.opcode for older in OLDER if minor <= older.minor < 45}
-    if golden.opcode in CONTROL or golden.opcode in shorter:
-        return
-    rows = operations_for(minor, InitFlags.SETXATTR_EXT)
-
-    assert rows[golden.opcode].decode(golden.message) == golden.request
 
 
 # --- INIT
