@@ -25,6 +25,7 @@ def test_two_commands_set_up_one_shows_and_one_tests() -> None:
         ".venv/bin/pip install -e '.[test]'",
         ".venv/bin/python examples/tour.py",
         ".venv/bin/python -m pytest",
+        ".venv/bin/python -m tests.benchmarks --picture tests/benchmarks/figures.svg",
     ]
 
 
@@ -63,6 +64,17 @@ def test_the_main_command_mounts_and_shows_a_filesystem() -> None:
     assert "the copy is the same" in tour.stdout
     assert "compiled" in tour.stdout
     assert "unmounted" in tour.stdout
+
+
+@pytest.mark.mount
+def test_the_picture_can_be_drawn_anew(tmp_path: Path) -> None:
+    picture = tmp_path / "figures.svg"
+    shorter = "--quick --rounds 1 --server triofuse --only stat --picture"
+    command = [*here(COMMANDS[4]), *shorter.split(), str(picture)]
+
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+
+    assert picture.read_text().startswith("<svg")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to hide /dev/fuse")

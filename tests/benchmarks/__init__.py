@@ -1,0 +1,1 @@
+"""How fast triofuse is, beside its peers: ``python -m tests.benchmarks``."""

@@ -1,0 +1,46 @@
+"""What /proc tells of a process, and where it may run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["cpu_seconds", "memory", "peak_rss", "pin"]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of all threads of a process; 0 is no process.
+
+    Source: ``/proc/PID/task/TID/schedstat``, whose first figure is in nanoseconds.
+    """
+    if pid == 0:
+        return 0.0
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """Return RSS and PSS of a process, bytes."""
+    words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    rss, pss = (1024 * int(words[words.index(key) + 1]) for key in ("Rss:", "Pss:"))
+    return rss, pss
+
+
+def peak_rss(pid: int, *, reset: bool = False) -> int:
+    """Return the highest RSS so far, bytes; ``reset`` begins anew."""
+    if reset:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    words = Path(f"/proc/{pid}/status").read_text().split()
+    return 1024 * int(words[words.index("VmHWM:") + 1])
+
+
+def pin(pid: int, cpus: Iterable[int]) -> None:
+    """Let all threads of a process run on these CPUs only."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task), cpus)

@@ -1,0 +1,1 @@
+"""The same filesystem in memory, once with each library; each file is a program."""

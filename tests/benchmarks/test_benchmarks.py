@@ -1,0 +1,163 @@
+"""The benchmarks run: on triofuse alone, and with everything as small as it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.bars import BARS, judge
+from tests.benchmarks.picture import draw
+from tests.benchmarks.plan import PLAN
+from tests.benchmarks.results import Key, Results
+from tests.benchmarks.running import ROOT, Workshop
+from tests.benchmarks.shape import DATA, Shape, file_name
+from tests.benchmarks.table import figures_text, verdicts_text
+
+#: What a client sees of a server, and what becomes of its writes.
+LOOK = """
+import hashlib, os, sys
+os.chdir(sys.argv[1])
+with open("data", "r+b") as data:
+    data.seek(5000)
+    data.write(b"written")
+with open("new", "xb") as new:
+    new.write(b"made")
+print(sorted(os.listdir()), open("new").read(), os.stat("f0000001").st_size)
+print(hashlib.sha256(open("data", "rb").read()).hexdigest())
+os.unlink("new")
+print(os.path.exists("new"), open("f0000002").read())
+"""
+
+
+@pytest.mark.mount
+def test_the_whole_of_it_runs(tmp_path: Path) -> None:
+    figures, picture = tmp_path / "figures.json", tmp_path / "picture.svg"
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--rounds=1"]
+    command += ["--server=triofuse", "--server=triofuse-backed", "--server=below"]
+    command += [f"--json={figures}", f"--picture={picture}"]
+
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+
+    told = json.loads(figures.read_text())
+    assert told["notes"] == []
+    measured = {entry["workload"] for entry in told["figures"] if entry["spread"]}
+    wanted = {work.name for work in PLAN if work.shape.files <= 10_000}
+    assert wanted <= measured
+    assert "git clone (run)" in done.stdout
+    ElementTree.parse(picture)
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("io", ["direct", "cached", "writeback"])
+@pytest.mark.parametrize("server", ["triofuse", "pyfuse3", "mfusepy", "floor"])
+def test_every_server_serves_the_same(server: str, io: str, tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    if server in workshop.missing:
+        pytest.skip(workshop.missing[server])
+    content = bytearray(b"triofuse" * 1000)
+    content[5000:5007] = b"written"
+
+    with workshop.started(server, Shape(io=io, files=3, size=8000)) as running:
+        command = [sys.executable, "-c", LOOK, running.directory]
+        looked = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        )
+
+    names = sorted([DATA, "new", *map(file_name, range(3))])
+    assert looked.stdout.splitlines() == [
+        f"{names} made 8",
+        hashlib.sha256(content).hexdigest(),
+        "False f0000002",
+    ]
+
+
+def results() -> Results:
+    """Return two rounds of one workload, the second twice as slow for everybody."""
+    made = Results(units={"stat": "request"})
+    for slow in (1, 2):
+        for server, seconds in {"triofuse": 2e-6, "pyfuse3": 8e-6}.items():
+            made.add(Key("stat", "same", 1, server), slow * seconds, slow * 1e-6)
+    return made
+
+
+def test_a_ratio_is_taken_within_each_round() -> None:
+    own = Key("stat", "same", 1, "triofuse")
+
+    ratio = results().ratio(own, own.of("pyfuse3"))
+
+    assert ratio is not None
+    assert (ratio.low, ratio.median, ratio.high) == (0.25, 0.25, 0.25)
+
+
+def test_a_round_that_failed_does_not_count() -> None:
+    own = Key("stat", "same", 1, "triofuse")
+    made = results()
+    made.add(own, None)
+    made.add(own.of("pyfuse3"), 1.0)
+
+    ratio = made.ratio(own, own.of("pyfuse3"))
+
+    assert ratio is not None
+    assert ratio.high == 0.25
+
+
+def test_a_bar_is_passed_failed_or_left_open() -> None:
+    verdicts = {verdict.bar.text: verdict for verdict in judge(results())}
+
+    assert verdicts["stat, same: vs pyfuse3"].word == "pass"
+    assert verdicts["stat, same: vs floor"].word == "-"
+    slower = results()
+    own = Key("stat", "same", 1, "triofuse")
+    slower.figures[own] = [1.0, 1.0]
+    assert next(v for v in judge(slower) if v.bar.key == own).word == "FAIL"
+
+
+def test_a_bar_of_speed_shows_how_often_the_speed_of_the_other_is_reached() -> None:
+    bar = next(bar for bar in BARS if bar.least is not None)
+    made = Results()
+    made.add(bar.key, 1.0)
+    made.add(bar.other, 10.0)
+
+    verdict = next(verdict for verdict in judge(made) if verdict.bar is bar)
+
+    assert verdict.ratio is not None
+    assert verdict.ratio.median == 10
+
+
+def test_every_bar_is_of_something_that_is_planned() -> None:
+    planned = {
+        Key(work.name, mode, clients, server)
+        for work in PLAN
+        for mode in work.modes
+        for clients in work.clients
+        for server in work.servers
+    }
+
+    keys = {key for bar in BARS for key in (bar.key, bar.other) if key.mode}
+
+    assert keys <= planned
+
+
+def test_the_table_has_a_line_for_each_server() -> None:
+    first, second = figures_text(results()).splitlines()[1:]
+
+    assert first.split()[:6] == ["stat", "(request)", "same", "1", "triofuse", "3"]
+    assert second.split()[0] == "pyfuse3"
+    assert second.rstrip().endswith("0.25 [0.25..0.25]")
+    assert "pass" in verdicts_text(judge(results()))
+
+
+def test_the_picture_is_a_drawing_with_a_bar_for_each_ratio() -> None:
+    drawing = ElementTree.fromstring(draw(results()))
+
+    titles = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "stat(2), uncached" in titles
+    assert "0.25" in titles
