@@ -32,7 +32,7 @@ __all__ = ["Handlers"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds for which a handler goes on before it lets other tasks run.
+#: Seconds for which handlers go on before they let other tasks run.
 _SLICE = 0.001
 
 #: Seconds that are set down for a control request, which has no time of its own.
@@ -66,6 +66,9 @@ class Handlers:
     _idle: int = attrs.field(default=0, init=False)
     #: Messages in the memory channel, those included that were interrupted there.
     _queued: int = attrs.field(default=0, init=False)
+    #: When they all let other tasks run, and whether one is doing that now.
+    _pause_at: float = attrs.field(default=0.0, init=False)
+    _pausing: bool = attrs.field(default=False, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
     _send: trio.MemorySendChannel[Message] = attrs.field(init=False, repr=False)
@@ -117,20 +120,24 @@ class Handlers:
         pending, running = self._pending, self._pending.running
         receive, serve = self._intake.receive_nowait, self._service.serve
         serving_for.set(pending)
-        since, pause_at = 0.0, self._next_pause()
+        since = self._begin_slice()
         while not serving.cancelled:
-            if since >= pause_at:
-                await trio.lowlevel.checkpoint()
-                pause_at = self._next_pause()
+            idle = since >= self._pause_at and not await self._pause()
+            arrival: Arrival | None = None
             try:
-                arrival = (self._queued_nowait() if self._queued else None) or receive()
+                if not idle:
+                    waiting = self._queued_nowait() if self._queued else None
+                    arrival = waiting or receive()
             except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
-                arrival = self._polling.poll() or await self._wait()
+                arrival = self._polling.poll()
+                idle = arrival is None
+            if idle:
+                arrival = await self._wait()
                 if arrival is None:
                     return False
-                pause_at = self._next_pause()
+                self._begin_slice()
             if arrival is None:  # a control request, already dealt with
-                pause_at -= _CONTROL
+                since += _CONTROL
                 continue
             opcode, unique, message, since = serving.arrival = arrival
             running[unique] = serving
@@ -150,10 +157,32 @@ class Handlers:
                     self._intake.recycle(message)
         return True
 
-    def _next_pause(self) -> float:
-        """Return when the other tasks of the program are to run again."""
+    def _begin_slice(self) -> float:
+        """Set when the other tasks are to run again, unless somebody is to go on then.
+
+        Returns:
+          The time now.
+        """
+        now = trio.current_time()
         self._service.notice_tracing()
-        return trio.current_time() + _SLICE
+        if not self._pausing:
+            self._pause_at = now + _SLICE
+        return now
+
+    async def _pause(self) -> bool:
+        """Let the other tasks run; False if another handler will go on after that.
+
+        Else each of many handlers would have a slice for itself, one after the other.
+        """
+        if self._pausing:
+            return False
+        self._pausing = True
+        try:
+            await trio.lowlevel.checkpoint()
+        finally:
+            self._pausing = False
+        self._begin_slice()
+        return True
 
     async def _serve_apart(self, serving: Serving) -> None:
         """Serve a RELEASE; or what waits for a lock, and takes no handler meanwhile.
