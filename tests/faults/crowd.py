@@ -186,7 +186,9 @@ def _kill(pid: int) -> tuple[float, float]:
 
 def _fill(root: str) -> None:
     for folder in ("d0", "d1"):
-        os.makedirs(f"{root}/{folder}", exist_ok=True)
+        while not os.path.isdir(f"{root}/{folder}"):  # the filesystem fails at random
+            with suppress(OSError):
+                os.mkdir(f"{root}/{folder}")
         for number in range(_NAMES):
             with suppress(OSError):
                 os.close(os.open(f"{root}/{folder}/f{number}", os.O_CREAT))

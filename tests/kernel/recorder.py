@@ -212,5 +212,5 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def until_or_clearly_not(condition: Callable[[], object]) -> None:
     """Wait for what may never come: as long as no machine is slow enough to need."""
-    with trio.move_on_after(0.5):
+    with trio.move_on_after(1.5):
         await until(condition)
