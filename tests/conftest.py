@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,32 @@ def mounts_below(path: str) -> list[str]:
     table = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
     places = [line.split()[1] for line in table]
     return [place for place in places if f"{place}/".startswith(f"{path}/")]
+
+
+@contextmanager
+def at_work(
+    commands: Iterable[Sequence[str]], stderr: int
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Have clients at work, each of which has said that it is ready.
+
+    Args:
+      commands: One for each client.
+      stderr: As for ``subprocess.Popen``.
+    """
+    pipe = subprocess.PIPE
+    clients = [
+        subprocess.Popen(command, stdout=pipe, stderr=stderr, text=True)
+        for command in commands
+    ]
+    try:
+        for client in clients:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "ready\n"
+        yield clients
+    finally:
+        for client in clients:
+            client.kill()
+            client.communicate()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -10,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 import trio
 
 import triofuse
 from memfs import MemFS
+from tests.conftest import at_work
 from tests.device.mounts import (
     NOBODY,
     PUBLIC_PYTHON,
@@ -49,28 +49,15 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="calls mount(2)")
 CLIENT = 'cd "$0" && echo ready && while echo x >"$1" && cat "$1" >&2; do :; done'
 
 
-@contextlib.contextmanager
-def busy(realm: Realm, path: str, uid: int) -> Iterator[list[subprocess.Popen[str]]]:
+def busy(
+    realm: Realm, path: str, uid: int
+) -> AbstractContextManager[list[subprocess.Popen[str]]]:
     """Have four clients at work, each with its current directory in the mount."""
     commands = [
         realm.command("sh", "-c", CLIENT, path, str(number), uid=uid)
         for number in range(4)
     ]
-    clients = [
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        for command in commands
-    ]
-    try:
-        for client in clients:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "ready\n"
-        yield clients
-    finally:
-        for client in clients:
-            client.kill()
-            client.communicate()
+    return at_work(commands, stderr=subprocess.DEVNULL)
 
 
 @needs_root

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import mounts_below
+from tests.conftest import at_work, mounts_below
 from tests.examples.conftest import EXAMPLES, serving, wait_mounted
 
 pytestmark = pytest.mark.mount
@@ -58,23 +58,10 @@ def memfs(mountpoint: str) -> Iterator[subprocess.Popen[str]]:
         server.communicate()
 
 
-@contextmanager
-def busy(mountpoint: str) -> Iterator[list[subprocess.Popen[str]]]:
+def busy(mountpoint: str) -> AbstractContextManager[list[subprocess.Popen[str]]]:
     """Have four clients at work, each of which has done something already."""
-    pipe = subprocess.PIPE
     command = [sys.executable, "-c", CLIENT, mountpoint]
-    clients = [
-        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(4)
-    ]
-    try:
-        for client in clients:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "ready\n"
-        yield clients
-    finally:
-        for client in clients:
-            client.kill()
-            client.communicate()
+    return at_work([command] * 4, stderr=subprocess.PIPE)
 
 
 def interrupt(server: subprocess.Popen[str], mountpoint: str) -> None:
