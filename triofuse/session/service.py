@@ -73,7 +73,6 @@ class Service:
     Attributes:
       strict: Whether a bug of the filesystem ends the session.
       tallies: What was done, by opcode.
-      renumbered: The number to answer to, of requests that came again in another.
     """
 
     _filesystem: Filesystem
@@ -83,7 +82,8 @@ class Service:
     _allowed_uids: frozenset[int] | None
     strict: bool
     _measure: bool
-    renumbered: dict[int, int] = attrs.field(factory=dict, init=False, repr=False)
+    #: The number to answer to, of requests that came again in another.
+    _renumbered: dict[int, int]
     tallies: defaultdict[int, Tally] = attrs.field(init=False, repr=False)
     _bound: dict[int, _Bound] = attrs.field(init=False, repr=False)
     _tracing: bool = attrs.field(default=False, init=False)
@@ -124,7 +124,7 @@ class Service:
         if bound is None:
             _log.debug("%s is unknown here", operation_name(opcode))
             await self.answer(unique, errno.ENOSYS)
-            self._count(self.tallies[opcode], serving, errno.ENOSYS)
+            self._count_failed(self.tallies[opcode], serving, errno.ENOSYS)
             return
         decode, method, encode, tally, operation = bound
         request: Request | None = None
@@ -143,14 +143,14 @@ class Service:
             error = _errno_of(exc, serving)
             if not serving.answered:
                 await self.answer(unique, error)
-            self._count(tally, serving, error)
+            self._count_failed(tally, serving, error)
             await self._take_back(operation, request, value)
             self._judge(operation, request, exc)
             return
         if self._tracing:
             _trace.debug("%d <- OK, %d bytes", unique, len(body))
-        if self.renumbered:
-            unique = self.renumbered.pop(unique, unique)
+        if self._renumbered:
+            unique = self._renumbered.pop(unique, unique)
         header = encode_header(unique, len(body))
         try:
             if serving.answered:
@@ -175,29 +175,30 @@ class Service:
         Raises:
           OSError: The file cannot be read; the request is still to be answered.
         """
-        _, unique, message, since = serving.arrival
+        _, unique, _, _ = serving.arrival
         buffer = self._buffers.lend(data.size)
         try:
             size = await read_file(data, buffer)
             if self._tracing:
                 _trace.debug("%d <- OK, %d bytes", unique, size)
-            if self.renumbered:
-                unique = self.renumbered.pop(unique, unique)
+            unique = self._renumbered.pop(unique, unique)
             if not serving.answered:
                 await self._send((encode_header(unique, size), buffer[:size]), unique)
         finally:
             self._buffers.take_back(buffer)
-        tally.handled += 1
-        if self._measure:
-            tally.measure(self._now() - since, len(message), size)
+        self._count(tally, serving, size)
 
-    def _count(self, tally: Tally, serving: Serving, error: int) -> None:
+    def _count_failed(self, tally: Tally, serving: Serving, error: int) -> None:
         """Note a request that was answered with an error."""
-        tally.handled += 1
         tally.failed[error] += 1
+        self._count(tally, serving, 0)
+
+    def _count(self, tally: Tally, serving: Serving, sent: int) -> None:
+        """Note a request that was answered; serve() does the same without a call."""
+        tally.handled += 1
         if self._measure:
             _, _, message, since = serving.arrival
-            tally.measure(self._now() - since, len(message), 0)
+            tally.measure(self._now() - since, len(message), sent)
 
     def _look_at(self, opcode: int, request: Request) -> None:
         """Trace a request, and see whether its caller may come in at all."""
@@ -220,8 +221,7 @@ class Service:
         """Answer with an errno, 0 for success, and nothing else."""
         if self._tracing:
             _trace.debug("%d <- %s", unique, errno.errorcode.get(error, error or "OK"))
-        if self.renumbered:
-            unique = self.renumbered.pop(unique, unique)
+        unique = self._renumbered.pop(unique, unique)
         await self._send((encode_error(unique, error),), unique)
 
     async def _send(self, buffers: Sequence[Buffer], unique: int) -> None:

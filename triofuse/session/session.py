@@ -245,6 +245,7 @@ class Session:
             self.allowed_uids,
             self.strict,
             self.measure,
+            self._pending.renumbered,
         )
         try:
             async with trio.open_nursery() as outer:
@@ -264,7 +265,6 @@ class Session:
         service: Service,
     ) -> None:
         """Start the tasks; the reader ends them all."""
-        service.renumbered = self._pending.renumbered
         control = Control(nursery, handles, service, self._pending, self.notifier)
         intake = Intake(
             self.channel,

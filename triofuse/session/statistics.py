@@ -35,9 +35,8 @@ class OperationStatistics:
         """
         if not self.latencies:
             return 0.0
-        return self.latencies[
-            min(int(share * len(self.latencies)), -1 % len(self.latencies))
-        ]
+        last = len(self.latencies) - 1
+        return self.latencies[min(int(share * len(self.latencies)), last)]
 
 
 @attrs.frozen

@@ -32,7 +32,6 @@ __all__ = [
     "arrayed",
     "creating",
     "fixed",
-    "just_named",
     "malformed",
     "named",
     "operation_name",
@@ -165,10 +164,12 @@ def named(
             raise malformed(message, "name", "is no name with a NUL")
         return request(*unpack_from(message), name)
 
+    if layout is NOTHING and names == 1 and not paths:
+        return _just_named(request)
     return decode_one if names == 1 else decode
 
 
-def just_named(request: Callable[..., R]) -> Decoder[R]:
+def _just_named(request: Callable[..., R]) -> Decoder[R]:
     """Decode header and one name: LOOKUP is the most frequent request of all."""
     unpack_from = struct.Struct("=" + _CALLER).unpack_from
     start, encoding, errors = HEADER_SIZE, ENCODING, ENCODING_ERRORS

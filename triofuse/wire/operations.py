@@ -21,7 +21,6 @@ from triofuse.wire.decode import (
     Message,
     creating,
     fixed,
-    just_named,
     named,
     with_payload,
 )
@@ -152,15 +151,15 @@ def _locking(request: type[L]) -> Decoder[L]:
 
 # fmt: off
 _ROWS = [
-    _row(Opcode.LOOKUP, just_named(r.Lookup), Filesystem.lookup, e.encode_entry, _undo_entry),
+    _row(Opcode.LOOKUP, named(r.Lookup), Filesystem.lookup, e.encode_entry, _undo_entry),
     _row(Opcode.GETATTR, fixed(_getattr, layouts.GETATTR_IN), Filesystem.getattr, e.encode_attr),
     _row(Opcode.SETATTR, fixed(_setattr, layouts.SETATTR_IN), Filesystem.setattr, e.encode_attr),
     _row(Opcode.READLINK, fixed(r.Readlink), Filesystem.readlink, e.encode_target),
     _row(Opcode.SYMLINK, creating(r.Symlink, target=True), Filesystem.symlink, e.encode_entry, _undo_entry),
     _row(Opcode.MKNOD, creating(r.Mknod, layouts.MKNOD_IN), Filesystem.mknod, e.encode_entry, _undo_entry),
     _row(Opcode.MKDIR, creating(r.Mkdir, layouts.MKDIR_IN), Filesystem.mkdir, e.encode_entry, _undo_entry),
-    _row(Opcode.UNLINK, just_named(r.Unlink), Filesystem.unlink, e.encode_nothing),
-    _row(Opcode.RMDIR, just_named(r.Rmdir), Filesystem.rmdir, e.encode_nothing),
+    _row(Opcode.UNLINK, named(r.Unlink), Filesystem.unlink, e.encode_nothing),
+    _row(Opcode.RMDIR, named(r.Rmdir), Filesystem.rmdir, e.encode_nothing),
     _row(Opcode.RENAME, named(r.Rename, layouts.RENAME_IN, names=2), Filesystem.rename, e.encode_nothing),
     _row(Opcode.LINK, named(r.Link, layouts.LINK_IN), Filesystem.link, e.encode_entry, _undo_entry),
     _row(Opcode.OPEN, fixed(r.Open, layouts.OPEN_IN), Filesystem.open, e.encode_opened, _undo_opened),
