@@ -35,13 +35,15 @@ async def start(*command: str) -> subprocess.Popen[str]:
 
     def popen() -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
 
     return await trio.to_thread.run_sync(popen)
 
 
 async def outcome(client: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for a client's end, return what it said."""
+    """End a client's input, wait for its end, return what it said."""
     return await trio.to_thread.run_sync(client.communicate)
 
 

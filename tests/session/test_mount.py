@@ -6,10 +6,8 @@ import errno
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,21 +107,11 @@ async def test_handles_that_the_kernel_forgets_to_release_are_released(
     mountpoint: str,
 ) -> None:
     probe = Probe()
-    hold = [sys.executable, "-c", HOLD, f"{mountpoint}/plain"]
     with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            client = await nursery.start(
-                partial(
-                    trio.run_process,
-                    hold,
-                    stdin=subprocess.PIPE,
-                    capture_stderr=True,
-                    check=False,
-                )
-            )
-            async with triofuse.mount(probe, mountpoint):
-                await until(lambda: len(probe.handles) == 1)
-            await client.stdin.send_all(b"\n")
+        async with triofuse.mount(probe, mountpoint):
+            client = await start(sys.executable, "-c", HOLD, f"{mountpoint}/plain")
+            await until(lambda: len(probe.handles) == 1)
+        await outcome(client)
 
     assert not probe.handles
     assert probe.calls["release"] == 1
