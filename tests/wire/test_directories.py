@@ -62,9 +62,9 @@ def records(page: bytes, *, plus: bool) -> Iterator[Found]:
         page = page[size:]
 
 
-def names(listing: Listing, size: int, *, plus: bool = False) -> list[str]:
-    page = listing.page(size, plus=plus)
-    return [found.name.decode() for found in records(page, plus=plus)]
+def names(listing: Listing, size: int) -> list[str]:
+    page = listing.page(size)
+    return [found.name.decode() for found in records(page, plus=listing.plus)]
 
 
 def forgotten(entries: Iterable[Entry]) -> list[int]:
@@ -75,15 +75,19 @@ def forgotten(entries: Iterable[Entry]) -> list[int]:
 
 
 def test_entries_become_records_padded_to_eight_bytes() -> None:
-    listing = Listing.of([DirEntry(".", 1), plain("hello"), plain("12345678")], 1, 0)
+    listing = Listing.of(
+        [DirEntry(".", 1), plain("hello"), plain("12345678")], 1, 0, plus=False
+    )
 
-    assert listing.page(4096, plus=False) == (
+    assert listing.page(4096) == (
         record(b".", 1, 1, 0) + record(b"hello", 7, 2, 8) + record(b"12345678", 7, 3, 8)
     )
 
 
 def test_entries_with_attributes_become_longer_records() -> None:
-    listing = Listing.of([counted(".", 1), counted("hello", 7), plain("none")], 1, 0)
+    listing = Listing.of(
+        [counted(".", 1), counted("hello", 7), plain("none")], 1, 0, plus=True
+    )
 
     entry = {"entry_valid": 1, "attr_valid": 1, "attr.nlink": 1, "attr.blksize": 4096}
     of_dot = golden_struct(
@@ -98,7 +102,7 @@ def test_entries_with_attributes_become_longer_records() -> None:
         **entry,
         **{"attr.ino": 7, "attr.mode": stat.S_IFREG},
     )
-    assert listing.page(4096, plus=True) == (
+    assert listing.page(4096) == (
         (of_dot + record(b".", 1, 1, 8))
         + (of_hello + record(b"hello", 7, 2, 8))
         + (NO_ENTRY + record(b"none", 7, 3, 8))
@@ -120,15 +124,15 @@ def test_entries_with_attributes_become_longer_records() -> None:
     ],
 )
 def test_the_type_of_a_record_is_that_of_the_mode(mode: int, kind: int) -> None:
-    listing = Listing.of([DirEntry(".", 1, mode)], 1, 0)
+    listing = Listing.of([DirEntry(".", 1, mode)], 1, 0, plus=False)
 
-    assert listing.page(64, plus=False) == record(b".", 1, 1, kind)
+    assert listing.page(64) == record(b".", 1, 1, kind)
 
 
 def test_names_are_bytes_to_the_kernel() -> None:
-    listing = Listing.of([DirEntry(".", 1), plain("\udcff\udc80ä")], 1, 0)
+    listing = Listing.of([DirEntry(".", 1), plain("\udcff\udc80ä")], 1, 0, plus=False)
 
-    assert listing.page(4096, plus=False) == (
+    assert listing.page(4096) == (
         record(b".", 1, 1, 0) + record(b"\xff\x80\xc3\xa4", 7, 2, 8)
     )
 
@@ -137,39 +141,39 @@ def test_names_are_bytes_to_the_kernel() -> None:
 
 
 def test_the_dots_are_added() -> None:
-    listing = Listing.of([plain("a")], 42, 0)
+    listing = Listing.of([plain("a")], 42, 0, plus=False)
 
-    assert listing.page(4096, plus=False) == (
+    assert listing.page(4096) == (
         record(b".", 42, 1, 4) + record(b"..", 0xFFFFFFFF, 2, 4) + record(b"a", 7, 3, 8)
     )
 
 
 def test_an_empty_directory_has_the_dots() -> None:
-    assert names(Listing.of([], 42, 0), 4096) == [".", ".."]
+    assert names(Listing.of([], 42, 0, plus=False), 4096) == [".", ".."]
 
 
 def test_the_dots_are_not_added_where_the_filesystem_has_them() -> None:
-    listing = Listing.of([plain("."), plain(".."), plain("a")], 42, 0)
+    listing = Listing.of([plain("."), plain(".."), plain("a")], 42, 0, plus=False)
 
     assert names(listing, 4096) == [".", "..", "a"]
 
 
 def test_the_dots_are_not_added_where_the_filesystem_does_the_paging() -> None:
-    listing = Listing.of([DirEntry("a", 7, offset=100)], 42, 0)
+    listing = Listing.of([DirEntry("a", 7, offset=100)], 42, 0, plus=False)
 
     assert names(listing, 4096) == ["a"]
     assert listing.numbered
-    assert names(Listing.of([], 42, 100, numbered=True), 4096) == []
+    assert names(Listing.of([], 42, 100, numbered=True, plus=False), 4096) == []
 
 
 def test_the_dots_never_count_as_lookups() -> None:
     entries = [counted(".", 1), counted("..", 2), counted("...", 3)]
-    listing = Listing.of(entries, 1, 0)
+    listing = Listing.of(entries, 1, 0, plus=True)
 
-    listing.page(4096, plus=True)
+    listing.page(4096)
 
     assert forgotten(listing.sent) == [3]
-    assert forgotten(Listing.of(entries, 1, 0).close()) == [3]
+    assert forgotten(Listing.of(entries, 1, 0, plus=True).close()) == [3]
 
 
 # --- Paging
@@ -182,15 +186,13 @@ WHOLE = [".", "..", *(entry.name for entry in MANY)]
 
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("size", [216, 300, 512, 1000, 4096])
-@pytest.mark.parametrize("snapshot", [False, True])
-def test_page_by_page_a_listing_is_the_whole(
-    size: int, plus: bool, snapshot: bool
-) -> None:
-    listing = Listing.of(iter(MANY), 1, 0, snapshot=snapshot)
+@pytest.mark.parametrize("made", [False, True])
+def test_page_by_page_a_listing_is_the_whole(size: int, plus: bool, made: bool) -> None:
+    listing = Listing.of(MANY if made else iter(MANY), 1, 0, plus=plus)
     found: list[Found] = []
     counts: list[int] = []
 
-    while page := listing.page(size, plus=plus):
+    while page := listing.page(size):
         assert len(page) <= size
         found += records(page, plus=plus)
         counts += forgotten(listing.sent)
@@ -199,18 +201,22 @@ def test_page_by_page_a_listing_is_the_whole(
     assert [entry.name.decode() for entry in found] == WHOLE
     assert [entry.offset for entry in found] == list(range(1, len(WHOLE) + 1))
     assert counts == (list(range(1, 90)) if plus else [])
-    assert listing.close() == []
+    assert forgotten(listing.close()) == ([] if plus else list(range(1, 90)))
 
 
 def test_a_page_is_filled_to_the_last_byte() -> None:
-    listing = Listing.of([plain("."), plain("12345678"), plain("next")], 1, 0)
+    listing = Listing.of(
+        [plain("."), plain("12345678"), plain("next")], 1, 0, plus=False
+    )
 
     assert names(listing, 32 + 32) == [".", "12345678"]
     assert names(listing, 32) == ["next"]
 
 
 def test_an_entry_that_does_not_fit_comes_next() -> None:
-    listing = Listing.of([plain("."), plain("12345678"), counted("next", 3)], 1, 0)
+    listing = Listing.of(
+        [plain("."), plain("12345678"), counted("next", 3)], 1, 0, plus=False
+    )
 
     assert names(listing, 32 + 31) == ["."]
     assert listing.position == 1
@@ -218,53 +224,56 @@ def test_an_entry_that_does_not_fit_comes_next() -> None:
 
 
 def test_an_entry_that_did_not_fit_is_no_lookup_yet() -> None:
-    listing = Listing.of([plain("."), counted("a", 3), counted("b", 4)], 1, 0)
+    listing = Listing.of(
+        [plain("."), counted("a", 3), counted("b", 4)], 1, 0, plus=True
+    )
 
-    assert names(listing, 160 * 2 + 100, plus=True) == [".", "a"]
+    assert names(listing, 160 * 2 + 100) == [".", "a"]
     assert forgotten(listing.sent) == [3]
-    assert names(listing, 160, plus=True) == ["b"]
+    assert names(listing, 160) == ["b"]
     assert forgotten(listing.sent) == [4]
 
 
 def test_a_page_with_room_for_nothing_is_einval() -> None:
-    listing = Listing.of([plain("."), plain("12345678")], 1, 0)
+    listing = Listing.of([plain("."), plain("12345678")], 1, 0, plus=False)
 
     with pytest.raises(FuseError) as refusal:
-        listing.page(31, plus=False)
+        listing.page(31)
 
     assert refusal.value.errno == errno.EINVAL
     assert names(listing, 4096) == [".", "12345678"]
 
 
 def test_the_end_is_an_empty_page_again_and_again() -> None:
-    listing = Listing.of([], 1, 0)
-    listing.page(4096, plus=False)
+    listing = Listing.of([], 1, 0, plus=True)
+    listing.page(4096)
 
-    assert listing.page(0, plus=False) == b""
-    assert listing.page(4096, plus=True) == b""
+    assert listing.page(0) == b""
+    assert listing.page(4096) == b""
     assert listing.sent == []
 
 
 def test_a_numbered_listing_goes_out_with_its_own_cookies() -> None:
     entries = [counted("a", 3, offset=700), counted("b", 4, offset=100)]
-    listing = Listing.of(entries, 1, 5)
+    listing = Listing.of(entries, 1, 5, plus=True)
 
     assert listing.position == 5
-    assert [
-        found.offset for found in records(listing.page(160, plus=True), plus=True)
-    ] == [700]
+    assert [found.offset for found in records(listing.page(160), plus=True)] == [700]
     assert listing.position == 700
     assert forgotten(listing.sent) == [3]
     assert forgotten(listing.close()) == [4]
 
 
-def test_a_snapshot_takes_all_entries_at_once() -> None:
+def test_names_are_taken_all_at_once() -> None:
     directory = {"a": plain("a"), "b": plain("b")}
+    entries = list(directory.values())
 
-    listing = Listing.of((e for e in directory.values()), 1, 0, snapshot=True)
+    listing = Listing.of((e for e in directory.values()), 1, 0, plus=False)
+    other = Listing.of(entries, 1, 0, plus=False)
     directory.clear()
+    entries.clear()
 
-    assert names(listing, 4096) == [".", "..", "a", "b"]
+    assert names(listing, 4096) == names(other, 4096) == [".", "..", "a", "b"]
 
 
 def test_a_generator_is_asked_for_no_more_than_fits() -> None:
@@ -275,8 +284,8 @@ def test_a_generator_is_asked_for_no_more_than_fits() -> None:
             made.append(number)
             yield counted(str(number), number)
 
-    listing = Listing.of(entries(), 1, 0)
-    listing.page(160 * 4, plus=True)
+    listing = Listing.of(entries(), 1, 0, plus=True)
+    listing.page(160 * 4)
 
     assert made == [2, 3, 4]
     assert forgotten(listing.sent) == [2, 3]
@@ -288,11 +297,13 @@ def test_a_generator_is_asked_for_no_more_than_fits() -> None:
 
 
 def test_a_name_that_is_none_fails_and_is_still_there() -> None:
-    listing = Listing.of([plain("."), counted("a/b", 3), counted("c", 4)], 1, 0)
+    listing = Listing.of(
+        [plain("."), counted("a/b", 3), counted("c", 4)], 1, 0, plus=True
+    )
 
     for _ in range(2):
         with pytest.raises(ValueError, match="'a/b' cannot be a name"):
-            listing.page(4096, plus=True)
+            listing.page(4096)
 
     assert forgotten(listing.close()) == [3, 4]
 
@@ -302,60 +313,85 @@ def test_what_was_listed_before_an_error_is_in_sent() -> None:
         yield counted("a", 3)
         raise OSError(errno.EIO, "disk")
 
-    listing = Listing.of(entries(), 1, 0)
+    listing = Listing.of(entries(), 1, 0, plus=True)
 
     with pytest.raises(OSError, match="disk"):
-        listing.page(4096, plus=True)
+        listing.page(4096)
 
     assert forgotten(listing.sent) == [3]
+
+
+def test_a_name_that_is_none_fails_among_names_only_too() -> None:
+    entries = [plain("."), counted("a", 3), plain("b"), plain("a/b"), counted("c", 4)]
+    listing = Listing.of(entries, 1, 0, plus=False)
+
+    assert names(listing, 32 * 2) == [".", "a"]
+    with pytest.raises(ValueError, match="'a/b' cannot be a name"):
+        listing.page(4096)
+
+    assert listing.position not in (2, 3), "whoever goes on begins again"
+    assert forgotten(listing.close()) == [3, 4]
+    with pytest.raises(ValueError, match="'a/b' cannot be a name"):
+        Listing.of(iter(entries), 1, 0, plus=False)
+
+
+def test_entries_listed_without_attributes_are_no_lookups() -> None:
+    entries = [counted("a", 3, offset=7), counted("b", 4, offset=8)]
+    numbered = Listing.of(entries, 1, 0, plus=False)
+    other = Listing.of([counted("a", 3), counted("b", 4)], 1, 0, plus=False)
+
+    assert names(numbered, 32) == ["a"]
+    assert names(other, 32 * 3) == [".", "..", "a"]
+
+    assert numbered.sent == other.sent == []
+    assert forgotten(numbered.close()) == forgotten(other.close()) == [3, 4]
 
 
 # --- Moving on
 
 
 def test_a_listing_moves_on_to_a_cookie() -> None:
-    listing = Listing.of(iter(MANY), 1, 10)
+    listing = Listing.of(iter(MANY), 1, 10, plus=True)
 
     skipped = listing.skip_to(10)
 
     assert listing.position == 10
     assert forgotten(skipped) == list(range(1, 9))
-    assert names(listing, 64) == [WHOLE[10]]
+    assert names(listing, 192) == [WHOLE[10]]
 
 
 def test_a_listing_does_not_move_beyond_its_end() -> None:
-    listing = Listing.of([counted("a", 3)], 1, 100)
+    listing = Listing.of([counted("a", 3)], 1, 100, plus=False)
 
     assert forgotten(listing.skip_to(100)) == [3]
     assert listing.position == 3
-    assert listing.page(4096, plus=False) == b""
+    assert listing.page(4096) == b""
 
 
 def test_seeking_back_in_an_empty_directory_finds_the_second_dot() -> None:
-    listing = Listing.of([], 1, 1, numbered=False)
+    listing = Listing.of([], 1, 1, numbered=False, plus=False)
     listing.skip_to(1)
 
     assert names(listing, 4096) == [".."]
 
 
 def test_a_numbered_listing_is_where_it_was_asked_to_be() -> None:
-    listing = Listing.of([DirEntry("a", 7, offset=900)], 1, 800)
+    listing = Listing.of([DirEntry("a", 7, offset=900)], 1, 800, plus=False)
 
     assert listing.skip_to(800) == []
     assert names(listing, 4096) == ["a"]
 
 
-@pytest.mark.parametrize("snapshot", [False, True])
-def test_closing_returns_the_lookups_that_are_left(snapshot: bool) -> None:
+def test_closing_returns_the_lookups_that_are_left() -> None:
     negative = DirEntry("gone", 9, entry=Entry.negative())
     entries = [counted("a", 3), negative, plain("p"), counted("b", 4), counted("c", 5)]
-    listing = Listing.of(entries, 1, 0, snapshot=snapshot)
-    listing.page(160 * 3, plus=True)
+    listing = Listing.of(entries, 1, 0, plus=True)
+    listing.page(160 * 3)
 
     assert forgotten(listing.sent) == [3]
     assert forgotten(listing.close()) == [4, 5]
     assert listing.close() == []
-    assert listing.page(4096, plus=True) == b""
+    assert listing.page(4096) == b""
 
 
 # --- As columns of the table
@@ -374,7 +410,7 @@ def test_a_plain_iterable_is_listed_from_the_cookie_on() -> None:
 
 
 def test_a_listing_goes_on_where_it_stands() -> None:
-    listing = Listing.of(MANY, 1, 0)
+    listing = Listing.of(MANY, 1, 0, plus=True)
     encode = OPERATIONS[Opcode.READDIRPLUS].encode
 
     first = encode(listing, _request(r.Readdirplus, 0, 400))
@@ -385,7 +421,7 @@ def test_a_listing_goes_on_where_it_stands() -> None:
 
 
 def test_a_refused_page_is_taken_back() -> None:
-    listing = Listing.of(MANY, 1, 0)
+    listing = Listing.of(MANY, 1, 0, plus=True)
     row = OPERATIONS[Opcode.READDIRPLUS]
     request = _request(r.Readdirplus, 0, 800)
 

@@ -316,10 +316,13 @@ class Filesystem:
     async def readdir(self, request: r.Readdir) -> Iterable[DirEntry]:
         """Return the entries of a directory.
 
-        Return them all: the runtime pages them, and adds ``.`` and ``..`` unless
-        the first entry is ``.``.  Or give each an ``offset`` of your own: then
-        return those after the cookie ``request.offset`` (0 is the start), as many
-        as you like; none means the end.
+        Return them all: the runtime takes them at once and pages them, and adds ``.``
+        and ``..`` unless the first entry is ``.``.  A generator is as good as a list,
+        and better for a very large directory: a million objects at a time keep the
+        garbage collector busy.
+
+        Or give each an ``offset`` of your own: then return those after the cookie
+        ``request.offset`` (0 is the start), as many as you like; none means the end.
         """
         raise _unimplemented()
 

@@ -104,11 +104,11 @@ class Handles:
 
     async def readdir(self, request: Readdir) -> Listing:
         """Return the listing, which stands at the entry that is wanted next."""
-        return await self._list(request, self._filesystem.readdir, snapshot=True)
+        return await self._list(request, self._filesystem.readdir, plus=False)
 
     async def readdirplus(self, request: Readdirplus) -> Listing:
         """Return the listing with its entries, likewise."""
-        return await self._list(request, self._filesystem.readdirplus, snapshot=False)
+        return await self._list(request, self._filesystem.readdirplus, plus=True)
 
     async def release_all(self) -> None:
         """Release whatever is still open, all at once; the mount is gone."""
@@ -147,14 +147,14 @@ class Handles:
         request: L,
         read: Callable[[L], Awaitable[Iterable[DirEntry]]],
         *,
-        snapshot: bool,
+        plus: bool,
     ) -> Listing:
         key = (request.nodeid, request.fh)
         listing = self._listings.get(key)
         if (
             listing is not None
             and listing.position == request.offset
-            and listing.snapshot == snapshot
+            and listing.plus == plus
             and not listing.numbered
         ):
             return listing
@@ -165,7 +165,7 @@ class Handles:
             entries,
             request.nodeid,
             request.offset,
-            snapshot=snapshot,
+            plus=plus,
             numbered=numbered,
         )
         self._listings[key] = listing

@@ -79,8 +79,9 @@ class Intake:
             if not self._may_look:
                 raise BlockingIOError
             self._may_look = False
+        receive, buffer = self._receive, self._buffer
         try:
-            size = self._receive(self._buffer)
+            size = receive(buffer)
         except (FileNotFoundError, InterruptedError):
             return None
         if size <= _COPY_LIMIT:
@@ -89,7 +90,8 @@ class Intake:
             if size >= HEADER_SIZE and self.is_copy is None:
                 length, opcode, unique = peek_head(message)
                 if length == size and opcode not in self._control:
-                    return opcode, unique, message, self._now()
+                    now = self._now
+                    return opcode, unique, message, now()
         else:
             message = self._give_away(size)
         return self.sort(message)

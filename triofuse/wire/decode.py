@@ -179,7 +179,7 @@ def _just_named(request: Callable[..., R]) -> Decoder[R]:
             unique, nodeid, uid, gid, pid = unpack_from(message)
         except struct.error:
             raise malformed(message, "body", f"ends at {start}") from None
-        name = str(message[start:-1], encoding, errors)
+        name = bytes(message[start:-1]).decode(encoding, errors)
         if message[-1] or not name or "/" in name or "\0" in name:
             raise malformed(message, "name", "is no name with a NUL")
         return request(unique, nodeid, uid, gid, pid, name)
@@ -243,9 +243,10 @@ def with_payload(
         if data < offset or (data > offset and not name):
             raise malformed(message, size_field, f"says {fields[size_index]}")
         texts = _split(message, offset, data, 1, paths=True) if name else ()
-        return request(
-            *fields, *absent, *texts, memoryview(message)[data:].toreadonly()
-        )
+        payload = memoryview(message)[data:]
+        if not payload.readonly:
+            payload = payload.toreadonly()
+        return request(*fields, *absent, *texts, payload)
 
     return decode
 
@@ -271,13 +272,13 @@ def _split(
     message: Message, start: int, end: int, count: int, *, paths: bool = False
 ) -> list[str]:
     """Return ``count`` strings that each end with a NUL."""
-    text = bytes(message[start:end])
-    parts = text.split(b"\0")
+    text = str(message[start:end], ENCODING, ENCODING_ERRORS)
+    parts = text.split("\0")
     if len(parts) != count + 1 or parts.pop() or not all(parts):
         raise malformed(message, "name", f"is not {count} of them, each with a NUL")
-    if b"/" in text and not paths:
+    if "/" in text and not paths:
         raise malformed(message, "name", "has a slash")
-    return [str(part, ENCODING, ENCODING_ERRORS) for part in parts]
+    return parts
 
 
 def _extensions(

@@ -170,10 +170,10 @@ class Listed(Memory):
 
     async def readdir(self, request: triofuse.Readdir) -> Iterable[DirEntry]:
         children = self._nodes[request.nodeid].children
-        return [
+        return (
             DirEntry(name, node.attr.ino, node.attr.mode)
             for name, node in children.items()
-        ]
+        )
 
 
 class ListedWithAttributes(Memory):
