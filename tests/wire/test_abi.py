@@ -99,6 +99,15 @@ def test_notification_codes_are_those_of_the_header() -> None:
     assert numbers == {f"FUSE_NOTIFY_{code.name}": code for code in NotifyCode}
 
 
+@pytest.mark.parametrize("enum", [enum for enum, _, _ in ENUMS[1:]])
+def test_a_bit_of_a_request_is_a_plain_number(enum: type[IntFlag]) -> None:
+    for flag in enum:
+        assert type(-1 & flag) is int
+        assert -1 & flag == flag
+        assert 0 & flag == 0
+        assert flag | flag is flag
+
+
 @pytest.mark.parametrize(("enum", "group", "prefix"), ENUMS)
 def test_flags_are_those_of_the_header(
     enum: type[IntFlag], group: str, prefix: str

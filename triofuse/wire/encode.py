@@ -177,9 +177,7 @@ def encode_entry(entry: Entry, request: r.Request) -> Buffer:
 def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
     """Encode ``struct fuse_statx_out``; a birth that is not known is left out."""
     valid, valid_nsec = _duration(attr.attr_valid)
-    mask = StatxMask.BASIC_STATS
-    if attr.btime_ns is not None:
-        mask |= StatxMask.BTIME
+    mask = _BASIC_STATS if attr.btime_ns is None else _BASIC_STATS_AND_BTIME
     return layouts.STATX_OUT.pack(
         valid,
         valid_nsec,
@@ -206,6 +204,8 @@ def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
     )
 
 
+_BASIC_STATS = int(StatxMask.BASIC_STATS)
+_BASIC_STATS_AND_BTIME = int(StatxMask.BASIC_STATS | StatxMask.BTIME)
 _ALL_ATTRIBUTES = sum(StatxAttributes)
 
 
