@@ -12,12 +12,8 @@ import pytest
 
 from tests.conftest import mounts_below
 from tests.examples.conftest import ASKED, WRITABLE, example, serving
-from tests.examples.posix import (
-    BEHAVIOURS,
-    ROOT_BEHAVIOURS,
-    Behaviour,
-    a_range_is_zeroed,
-)
+from tests.examples.posix import BEHAVIOURS, ROOT_BEHAVIOURS, Behaviour
+from tests.examples.posix.files import a_range_is_zeroed
 
 
 @pytest.fixture(
