@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 import triofuse as t
 from tests.session.probe import Probe
@@ -59,6 +60,53 @@ async def test_a_task_ticks_beside_a_saturated_mount(mountpoint: str) -> None:
 
     # 1 ms on an idle machine; a busy one takes the CPU away for longer.
     assert sorted(late)[len(late) * 9 // 10] < 0.03
+
+
+class Toiling(Probe):
+    """Takes 50 us for a GETATTR once it may begin, and for ever for a READ."""
+
+    def __init__(self, clock: trio.testing.MockClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.may_begin = trio.Event()
+        self.done = 0
+
+    async def getattr(self, request: t.Getattr) -> t.FileAttr:
+        if not self.done:
+            await self.may_begin.wait()
+        self.done += 1
+        self.clock.jump(50e-6)
+        return await super().getattr(request)
+
+    async def read(self, request: t.Read) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(("waiting", "turns"), [(0, 4), (1, 16)])
+async def test_others_run_every_millisecond_and_sooner_where_a_handler_waits(
+    waiting: int, turns: int, mock_clock: trio.testing.MockClock
+) -> None:
+    toiling = Toiling(mock_clock)
+    turns_of_others = 0
+
+    async with (
+        open_kernel(toiling, max_handlers=1 + waiting, busy_poll=0) as kernel,
+        trio.open_nursery() as callers,
+    ):
+        for _ in range(waiting):
+            callers.start_soon(kernel.read, 1, 1)
+            await trio.testing.wait_all_tasks_blocked()
+        for _ in range(100):
+            callers.start_soon(kernel.getattr, 1)
+        await trio.testing.wait_all_tasks_blocked()  # 99 wait for the one handler
+        toiling.may_begin.set()
+        while toiling.done < 100:
+            await trio.lowlevel.checkpoint()
+            turns_of_others += 1
+        callers.cancel_scope.cancel()
+
+    assert turns <= turns_of_others <= 2 * turns  # in 5 ms
 
 
 class Counting(Probe):

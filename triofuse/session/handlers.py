@@ -32,8 +32,10 @@ __all__ = ["Handlers"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds for which handlers go on before they let other tasks run.
+#: Seconds for which handlers go on before they let other tasks run; and while one
+#: waits for something: 1 ms more often than not became 3 ms for it, with a thread.
 _SLICE = 0.001
+_SLICE_WHILE_ONE_WAITS = 0.0002
 
 #: Seconds that are set down for a control request, which has no time of its own.
 _CONTROL = 10e-6
@@ -120,14 +122,15 @@ class Handlers:
         pending, running = self._pending, self._pending.running
         receive, serve = self._intake.receive_nowait, self._service.serve
         serving_for.set(pending)
-        since = self._begin_slice()
+        now = self._begin_slice()
         while not serving.cancelled:
-            idle = since >= self._pause_at and not await self._pause()
+            idle = now >= self._pause_at and not await self._pause()
             arrival: Arrival | None = None
+            queued: Arrival | None = None
             try:
                 if not idle:
-                    waiting = self._queued_nowait() if self._queued else None
-                    arrival = waiting or receive()
+                    queued = self._queued_nowait() if self._queued else None
+                    arrival = queued or receive()
             except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
                 arrival = self._polling.poll()
                 idle = arrival is None
@@ -137,9 +140,11 @@ class Handlers:
                     return False
                 self._begin_slice()
             if arrival is None:  # a control request, already dealt with
-                since += _CONTROL
+                now += _CONTROL
                 continue
-            opcode, unique, message, since = serving.arrival = arrival
+            opcode, unique, message, now = serving.arrival = arrival
+            if queued is not None:  # it came long ago
+                now = trio.current_time()
             running[unique] = serving
             serving_unique.set(unique)
             if pending.interrupted:
@@ -166,7 +171,8 @@ class Handlers:
         now = trio.current_time()
         self._service.notice_tracing()
         if not self._pausing:
-            self._pause_at = now + _SLICE
+            waits = self._pending.running
+            self._pause_at = now + (_SLICE_WHILE_ONE_WAITS if waits else _SLICE)
         return now
 
     async def _pause(self) -> bool:
