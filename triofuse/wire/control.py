@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class BatchForget(Request):
     """Several FORGETs in one (``struct fuse_batch_forget_in``).
 
@@ -32,7 +32,7 @@ class BatchForget(Request):
     items: tuple[tuple[int, int], ...]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Interrupt(Request):
     """The caller of a request got a signal (``struct fuse_interrupt_in``).
 
@@ -43,7 +43,7 @@ class Interrupt(Request):
     target: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class NotifyReply(Request):
     """The data that a NOTIFY_RETRIEVE asked for (``struct fuse_notify_retrieve_in``).
 
@@ -60,12 +60,13 @@ class NotifyReply(Request):
     data: memoryview = attrs.field(repr=False)
 
 
-@attrs.define
 class Destroy(Request):
     """The filesystem is unmounted (FUSE_DESTROY); only fuseblk mounts send it."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Setupmapping(Request):
     """Map a file for DAX (``struct fuse_setupmapping_in``); virtiofs only.
 
@@ -84,7 +85,7 @@ class Setupmapping(Request):
     moffset: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Removemapping(Request):
     """Unmap files from DAX (``struct fuse_removemapping_in``); virtiofs only.
 
@@ -95,7 +96,7 @@ class Removemapping(Request):
     items: tuple[tuple[int, int], ...]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class CuseInit(Request):
     """Make a character device (``struct cuse_init_in``); /dev/cuse only.
 

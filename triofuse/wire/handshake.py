@@ -49,7 +49,7 @@ _INIT_OUT_SIZES = [(5, 8), (23, 24)]
 _LOW_WORD = (1 << 32) - 1
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Init(Request):
     """The first request on a mount (``struct fuse_init_in``).
 

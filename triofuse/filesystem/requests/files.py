@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Open(Request):
     """Open a regular file (``struct fuse_open_in``, open(2)).
 
@@ -45,12 +45,13 @@ class Open(Request):
     open_flags: int
 
 
-@attrs.define
 class Opendir(Open):
     """Open a directory (``struct fuse_open_in``, opendir(3))."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Read(Request):
     """Read from an open file (``struct fuse_read_in``).
 
@@ -71,7 +72,6 @@ class Read(Request):
     flags: int
 
 
-@attrs.define
 class Readdir(Read):
     """List an open directory (``struct fuse_read_in``, getdents(2)).
 
@@ -79,13 +79,16 @@ class Readdir(Read):
     room for records; the runtime looks after both.
     """
 
+    __slots__ = ()
 
-@attrs.define
+
 class Readdirplus(Read):
     """List an open directory with a LOOKUP of each name (FUSE_READDIRPLUS)."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Write(Request):
     """Write to an open file (``struct fuse_write_in``).
 
@@ -110,7 +113,7 @@ class Write(Request):
     data: memoryview = attrs.field(repr=False)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Flush(Request):
     """A descriptor of an open file is closed (``struct fuse_flush_in``, close(2)).
 
@@ -123,7 +126,7 @@ class Flush(Request):
     lock_owner: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Release(Request):
     """The last descriptor of an open file is gone (``struct fuse_release_in``).
 
@@ -140,12 +143,13 @@ class Release(Request):
     lock_owner: int
 
 
-@attrs.define
 class Releasedir(Release):
     """The last descriptor of an open directory is gone (closedir(3))."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Fsync(Request):
     """Write a file to stable storage (``struct fuse_fsync_in``, fsync(2)).
 
@@ -158,12 +162,13 @@ class Fsync(Request):
     fsync_flags: int
 
 
-@attrs.define
 class Fsyncdir(Fsync):
     """Write a directory to stable storage (FUSE_FSYNCDIR)."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Getlk(Request):
     """Ask what stands in the way of a lock (``struct fuse_lk_in``, F_GETLK).
 
@@ -180,20 +185,22 @@ class Getlk(Request):
     lk_flags: int
 
 
-@attrs.define
 class Setlk(Getlk):
     """Take or drop a lock, without waiting (F_SETLK; flock(2) with LOCK_NB)."""
 
+    __slots__ = ()
 
-@attrs.define
+
 class Setlkw(Getlk):
     """Take or drop a lock, waiting for it (F_SETLKW; flock(2)).
 
     LOCK_UN comes this way as well where LOCK_NB is not given with it.
     """
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Ioctl(Request):
     """Do what ioctl(2) asks on a file or directory (``struct fuse_ioctl_in``).
 
@@ -216,7 +223,7 @@ class Ioctl(Request):
     data: memoryview = attrs.field(repr=False)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Poll(Request):
     """Ask whether a file is ready (``struct fuse_poll_in``, poll(2)).
 
@@ -233,7 +240,7 @@ class Poll(Request):
     events: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Fallocate(Request):
     """Change the space of a file (``struct fuse_fallocate_in``, fallocate(2)).
 
@@ -250,7 +257,7 @@ class Fallocate(Request):
     mode: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Lseek(Request):
     """Find data or a hole (``struct fuse_lseek_in``, lseek(2)).
 
@@ -265,7 +272,7 @@ class Lseek(Request):
     whence: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class CopyFileRange(Request):
     """Copy between two files of this mount (``struct fuse_copy_file_range_in``).
 
@@ -288,7 +295,7 @@ class CopyFileRange(Request):
     flags: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Bmap(Request):
     """Find a block of a file on the device (``struct fuse_bmap_in``, FIBMAP).
 

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Forget(Request):
     """The kernel drops a node from its cache (``struct fuse_forget_in``).
 
@@ -34,7 +34,7 @@ class Forget(Request):
     nlookup: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Getattr(Request):
     """Return the attributes of an inode (``struct fuse_getattr_in``, stat(2)).
 
@@ -47,7 +47,7 @@ class Getattr(Request):
     fh: int | None
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Statx(Request):
     """Return the attributes of an inode with its birth (``struct fuse_statx_in``).
 
@@ -64,7 +64,7 @@ class Statx(Request):
     sx_mask: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Setattr(Request):
     """Change attributes of an inode (``struct fuse_setattr_in``).
 
@@ -98,12 +98,13 @@ class Setattr(Request):
     new_gid: int | None = None
 
 
-@attrs.define
 class Readlink(Request):
     """Return the target of a symbolic link (FUSE_READLINK)."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Access(Request):
     """Check whether the caller may (``struct fuse_access_in``, access(2)).
 
@@ -114,17 +115,19 @@ class Access(Request):
     mask: int
 
 
-@attrs.define
 class StatfsRequest(Request):
     """Return the state of the filesystem that holds ``nodeid`` (FUSE_STATFS)."""
 
+    __slots__ = ()
 
-@attrs.define
+
 class Syncfs(Request):
     """Write everything to stable storage (``struct fuse_syncfs_in``, syncfs(2))."""
 
+    __slots__ = ()
 
-@attrs.define
+
+@attrs.define(eq=False, repr=False)
 class Setxattr(Request):
     """Set an extended attribute (``struct fuse_setxattr_in``, setxattr(2)).
 
@@ -143,7 +146,7 @@ class Setxattr(Request):
     value: memoryview = attrs.field(repr=False)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Getxattr(Request):
     """Return an extended attribute (``struct fuse_getxattr_in``, getxattr(2)).
 
@@ -157,7 +160,7 @@ class Getxattr(Request):
     name: str
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Listxattr(Request):
     """Return the names of the extended attributes (listxattr(2)).
 
@@ -168,7 +171,7 @@ class Listxattr(Request):
     size: int
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Removexattr(Request):
     """Remove an extended attribute (FUSE_REMOVEXATTR, removexattr(2)).
 

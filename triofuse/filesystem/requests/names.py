@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Lookup(Request):
     """Find ``name`` in the directory ``nodeid`` (FUSE_LOOKUP).
 
@@ -33,7 +33,7 @@ class Lookup(Request):
     name: str
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Unlink(Request):
     """Remove the file ``name`` (FUSE_UNLINK, unlink(2)).
 
@@ -44,7 +44,7 @@ class Unlink(Request):
     name: str
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Rmdir(Request):
     """Remove the empty directory ``name`` (FUSE_RMDIR, rmdir(2)).
 
@@ -55,7 +55,7 @@ class Rmdir(Request):
     name: str
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Link(Request):
     """Make ``newname`` another name of an inode (``struct fuse_link_in``, link(2)).
 
@@ -68,7 +68,7 @@ class Link(Request):
     newname: str
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Rename(Request):
     """Rename ``name`` to ``newname`` in ``newdir`` (``struct fuse_rename2_in``).
 
@@ -85,7 +85,7 @@ class Rename(Request):
     flags: int = 0
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Symlink(Request):
     """Make ``name`` a symbolic link to ``target`` (FUSE_SYMLINK, symlink(2)).
 
@@ -103,7 +103,7 @@ class Symlink(Request):
     groups: tuple[int, ...] = ()
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Mkdir(Request):
     """Make the directory ``name`` (``struct fuse_mkdir_in``, mkdir(2)).
 
@@ -124,7 +124,7 @@ class Mkdir(Request):
     groups: tuple[int, ...] = ()
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Mknod(Request):
     """Make the file, device, pipe or socket ``name`` (``struct fuse_mknod_in``).
 
@@ -146,7 +146,7 @@ class Mknod(Request):
     groups: tuple[int, ...] = ()
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Create(Request):
     """Make the regular file ``name`` and open it (``struct fuse_create_in``).
 
@@ -170,9 +170,10 @@ class Create(Request):
     groups: tuple[int, ...] = ()
 
 
-@attrs.define
 class Tmpfile(Create):
     """Make a regular file without a name and open it (FUSE_TMPFILE, O_TMPFILE).
 
     ``nodeid`` is the directory whose filesystem it is to be in; ``name`` is ``/``.
     """
+
+    __slots__ = ()

@@ -7,7 +7,7 @@ import attrs
 __all__ = ["Request"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Request:
     """A request of the kernel, in the order of its fields on the wire.
 
@@ -29,3 +29,16 @@ class Request:
     uid: int
     gid: int
     pid: int
+
+    # Once for all of them: attrs would write both anew for each of 50 classes, and
+    # all of that would stay in memory, mostly unused.
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return attrs.astuple(self, recurse=False) == attrs.astuple(other, recurse=False)
+
+    def __repr__(self) -> str:
+        fields = attrs.fields(type(self))
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields if f.repr)
+        return f"{type(self).__qualname__}({', '.join(shown)})"
