@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import mmap
 import os
 import select
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Channel:
         """Return the file descriptor, -1 once it is closed."""
         return self.device.fd
 
-    def receive(self, buffer: bytearray) -> int:
+    def receive(self, buffer: bytearray | mmap.mmap) -> int:
         """Read one request, without waiting.
 
         Args:

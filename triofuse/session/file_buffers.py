@@ -15,7 +15,7 @@ import trio
 
 from triofuse.filesystem.replies import FileData
 
-__all__ = ["FileBuffers", "read_file"]
+__all__ = ["FileBuffers", "anonymous", "read_file"]
 
 #: Bytes in a buffer: the largest READ, where fs.fuse.max_pages_limit is as ever.
 _SIZE = 1 << 20
@@ -37,8 +37,8 @@ class FileBuffers:
     def lend(self, size: int) -> memoryview:
         """Return a buffer of ``size`` bytes, whatever is in it."""
         if size > _SIZE:  # somebody has raised fs.fuse.max_pages_limit
-            return memoryview(_anonymous(size))
-        buffer = self._spares.pop() if self._spares else _anonymous(_SIZE)
+            return memoryview(anonymous(size))
+        buffer = self._spares.pop() if self._spares else anonymous(_SIZE)
         return memoryview(buffer)[:size]
 
     def take_back(self, view: memoryview) -> None:
@@ -52,7 +52,8 @@ class FileBuffers:
             self._spares.append(buffer)
 
 
-def _anonymous(size: int) -> mmap.mmap:
+def anonymous(size: int) -> mmap.mmap:
+    """Return a new buffer; a page of it takes memory once something is in it."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 

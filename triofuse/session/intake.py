@@ -7,12 +7,14 @@ buffer; a large one takes the buffer along and another stands in for it.
 from __future__ import annotations
 
 import logging
+import mmap
 from collections.abc import Callable, Mapping
 
 import attrs
 import trio
 
 from triofuse.device.channel import Channel
+from triofuse.session.file_buffers import anonymous
 from triofuse.wire.decode import HEADER_SIZE, Message, peek, peek_head, peek_unique
 from triofuse.wire.errors import ProtocolError
 
@@ -53,19 +55,22 @@ class Intake:
     max_payload: int
     is_copy: Callable[[int], bool] | None = attrs.field(default=None, init=False)
     _now: Callable[[], float] = attrs.field(init=False, repr=False)
-    _receive: Callable[[bytearray], int] = attrs.field(init=False, repr=False)
+    _receive: Callable[[bytearray | mmap.mmap], int] = attrs.field(
+        init=False, repr=False
+    )
     _held: int = attrs.field(default=0, init=False)
     _room: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _patience: float = attrs.field(default=_PATIENCE[0], init=False)
     _may_look: bool = attrs.field(default=False, init=False)
-    _buffer: bytearray = attrs.field(init=False, repr=False)
+    _buffer: bytearray | mmap.mmap = attrs.field(init=False, repr=False)
     _view: memoryview = attrs.field(init=False, repr=False)
     _spares: list[bytearray] = attrs.field(factory=list, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time
         self._receive = self._channel.receive
-        self._buffer = bytearray(self.size)
+        # Small messages never touch most of the first one: no memory for that.
+        self._buffer = anonymous(self.size)
         self._view = memoryview(self._buffer)
 
     def receive_nowait(self) -> Arrival | None:
