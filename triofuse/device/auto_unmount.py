@@ -27,7 +27,7 @@ __all__ = ["Watcher"]
 _PATIENCE: Final = 10.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Watcher:
     """The owner of a process that watches over one mount.
 

@@ -50,7 +50,7 @@ _ARGUMENTS = {
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FsContext:
     """A filesystem that is being configured, and not yet mounted.
 

@@ -37,7 +37,7 @@ _INHERITED = re.compile(r"/dev/fd/([0-9]+)")
 _FUSE_DEVICE = os.makedev(10, 229)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Mount:
     """A mounted filesystem: the owner of its mountpoint, but not of its device.
 
@@ -50,8 +50,8 @@ class Mount:
 
     path: str
     fd: int
-    _entry: MountEntry | None = attrs.field(default=None, repr=False)
-    _watcher: Watcher | None = attrs.field(default=None, repr=False)
+    _entry: MountEntry | None = None
+    _watcher: Watcher | None = None
 
     async def unmount(self) -> None:
         """Unmount the filesystem, lazily if it is in use; again does nothing.

@@ -21,7 +21,7 @@ __all__ = ["Mountpoint", "detach", "unmount"]
 _logger = logging.getLogger(__name__)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Mountpoint:
     """Where a filesystem is to be mounted: the owner of a descriptor of the place.
 
@@ -37,8 +37,8 @@ class Mountpoint:
     path: str
     fd: int = attrs.field(default=-1, init=False)
     rootmode: int = attrs.field(default=0, init=False)
-    _closed: bool = attrs.field(default=False, init=False, repr=False)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def open(self, *, clear_stale: bool) -> None:
         """Look at the place; blocks as long as the filesystems on the way do.

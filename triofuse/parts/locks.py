@@ -218,7 +218,7 @@ class LockTable:
         return False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Waiter:
     """A request in a queue.
 
@@ -242,7 +242,7 @@ class _Waiter:
             trio.lowlevel.reschedule(self.task)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Holder:
     """What one owner holds of one file.
 
@@ -278,7 +278,7 @@ class _Holder:
         return self.ranges[first:last]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Locks:
     """The locks of one kind on one file.
 

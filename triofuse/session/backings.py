@@ -40,7 +40,7 @@ _FOR_GOOD = frozenset({errno.EPERM, errno.ENOTTY, errno.EOPNOTSUPP})
 _EXPECTED = _FOR_GOOD | {errno.ELOOP}
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Node:
     """An inode that is open: how often, and the file behind it, if there is one."""
 
@@ -48,7 +48,7 @@ class _Node:
     opens: int = 0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Backings:
     """Keeps the ids of the files behind open files, one an inode.
 

@@ -27,7 +27,7 @@ __all__ = ["Control"]
 _SLICE = 2000
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Control:
     """Deals with control requests as soon as they are read."""
 

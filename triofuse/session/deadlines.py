@@ -64,7 +64,7 @@ def limits_of(
     return limits
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Deadlines:
     """Cancels handlers whose time is up; their callers get ETIMEDOUT.
 

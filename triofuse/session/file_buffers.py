@@ -28,11 +28,11 @@ _MAX_SPARES = 4
 _MAY_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FileBuffers:
     """Lends page-aligned buffers; those that come back it lends again."""
 
-    _spares: list[mmap.mmap] = attrs.field(factory=list, init=False, repr=False)
+    _spares: list[mmap.mmap] = attrs.field(factory=list, init=False)
 
     def lend(self, size: int) -> memoryview:
         """Return a buffer of ``size`` bytes, whatever is in it."""

@@ -47,7 +47,7 @@ _APART = UNINTERRUPTED | {Opcode.SETLKW}
 _MAX_IDLE = 4
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Handlers:
     """Serves the requests of one mount in tasks of the session's nursery.
 
@@ -73,8 +73,8 @@ class Handlers:
     _pausing: bool = attrs.field(default=False, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
-    _send: trio.MemorySendChannel[Message] = attrs.field(init=False, repr=False)
-    _receive: trio.MemoryReceiveChannel[Message] = attrs.field(init=False, repr=False)
+    _send: trio.MemorySendChannel[Message] = attrs.field(init=False)
+    _receive: trio.MemoryReceiveChannel[Message] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Unbounded: the kernel bounds what is in flight, and the reader must never

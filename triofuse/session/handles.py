@@ -53,7 +53,7 @@ _Key = tuple[int, int]
 L = TypeVar("L", bound=Readdir | Readdirplus)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Handles:
     """Stands before the filesystem wherever something is opened, listed, released.
 

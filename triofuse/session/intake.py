@@ -36,7 +36,7 @@ Arrival = tuple[int, int, Message, float]
 _PATIENCE = (0.005, 1.0)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Intake:
     """Receives messages, has control requests dealt with, hands on the others.
 
@@ -54,17 +54,15 @@ class Intake:
     _reject: Callable[[int], None]
     max_payload: int
     is_copy: Callable[[int], bool] | None = attrs.field(default=None, init=False)
-    _now: Callable[[], float] = attrs.field(init=False, repr=False)
-    _receive: Callable[[bytearray | mmap.mmap], int] = attrs.field(
-        init=False, repr=False
-    )
+    _now: Callable[[], float] = attrs.field(init=False)
+    _receive: Callable[[bytearray | mmap.mmap], int] = attrs.field(init=False)
     _held: int = attrs.field(default=0, init=False)
-    _room: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+    _room: trio.Event = attrs.field(factory=trio.Event, init=False)
     _patience: float = attrs.field(default=_PATIENCE[0], init=False)
     _may_look: bool = attrs.field(default=False, init=False)
-    _buffer: bytearray | mmap.mmap = attrs.field(init=False, repr=False)
-    _view: memoryview = attrs.field(init=False, repr=False)
-    _spares: list[bytearray] = attrs.field(factory=list, init=False, repr=False)
+    _buffer: bytearray | mmap.mmap = attrs.field(init=False)
+    _view: memoryview = attrs.field(init=False)
+    _spares: list[bytearray] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time

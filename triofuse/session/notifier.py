@@ -33,31 +33,30 @@ _MAX_THREADS = 32
 _MAX_PROMPT_THREADS = 4
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SessionNotifier:
     """The `triofuse.Notifier` of one session, which says what each method does."""
 
     _channel: Channel
     _pending: Pending
     _minor: int = attrs.field(default=0, init=False)
-    _nursery: trio.Nursery | None = attrs.field(default=None, init=False, repr=False)
-    _read_copies: Callable[[], None] = attrs.field(init=False, repr=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _read_copies: Callable[[], None] = attrs.field(init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _threads: ThreadSender | None = attrs.field(default=None, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
-        factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False, repr=False
+        factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
     )
     _prompt: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(_MAX_PROMPT_THREADS),
         init=False,
-        repr=False,
     )
     _numbers: itertools.count[int] = attrs.field(
-        factory=lambda: itertools.count(1), init=False, repr=False
+        factory=lambda: itertools.count(1), init=False
     )
     #: Who waits for what was cached, by the number of the RETRIEVE.
     _retrieving: dict[int, trio.MemorySendChannel[bytes]] = attrs.field(
-        factory=dict, init=False, repr=False
+        factory=dict, init=False
     )
 
     @property

@@ -69,7 +69,7 @@ class Fate(enum.Enum):
     UNKNOWN = enum.auto()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Serving:
     """What a handler is at; it keeps one of these over all its requests.
 
@@ -96,7 +96,7 @@ class Serving:
         self.scope.cancel()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Pending:
     """Knows where each request is.
 

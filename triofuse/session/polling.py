@@ -26,7 +26,7 @@ _MISS = 4
 _SKIPPED = 16
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Polling:
     """Waits for the next request awake.
 

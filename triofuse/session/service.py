@@ -66,7 +66,7 @@ _Bound = tuple[
 ]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Service:
     """Decodes a request, asks the filesystem, encodes and sends the answer.
 
@@ -84,13 +84,13 @@ class Service:
     _measure: bool
     #: The number to answer to, of requests that came again in another.
     _renumbered: dict[int, int]
-    tallies: defaultdict[int, Tally] = attrs.field(init=False, repr=False)
-    _bound: dict[int, _Bound] = attrs.field(init=False, repr=False)
+    tallies: defaultdict[int, Tally] = attrs.field(init=False)
+    _bound: dict[int, _Bound] = attrs.field(init=False)
     _tracing: bool = attrs.field(default=False, init=False)
     #: Whether there is anything to do with a request before the filesystem has it.
     _watching: bool = attrs.field(default=True, init=False)
-    _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False, repr=False)
-    _now: Callable[[], float] = attrs.field(init=False, repr=False)
+    _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False)
+    _now: Callable[[], float] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time

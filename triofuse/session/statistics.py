@@ -68,7 +68,7 @@ class SessionStatistics:
     operations: Mapping[str, OperationStatistics] = attrs.field(factory=dict)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tally:
     """Counts the requests of one operation.
 

@@ -25,7 +25,7 @@ from triofuse.wire.encode import encode_error
 __all__ = ["ThreadSender"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ThreadSender:
     """Sends from threads, on a descriptor that nobody closes under them.
 
@@ -36,9 +36,9 @@ class ThreadSender:
     _channel: Channel
     writing: int = attrs.field(default=0, init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _token: trio.lowlevel.TrioToken = attrs.field(init=False, repr=False)
+    _token: trio.lowlevel.TrioToken = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()

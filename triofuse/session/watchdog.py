@@ -52,7 +52,7 @@ _NO_CALLER: Final = UNINTERRUPTED | {
 }
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Watchdog:
     """Looks after one session from a thread of its own.
 

@@ -30,7 +30,7 @@ _PADDING = tuple(bytes(-size % 8) for size in range(8))
 _pack_dirent = layouts.DIRENT.pack
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Listing:
     """The entries of an open directory that the kernel has not got yet.
 
