@@ -21,6 +21,7 @@ import trio
 
 from triofuse.device.backing import BackingId, open_backing
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.splicer import Splicer
 from triofuse.filesystem.replies import Buffer
 
 __all__ = ["Channel", "ChannelSender"]
@@ -201,6 +202,10 @@ class ChannelSender:
                     return self.send_nowait(buffers)
                 except BlockingIOError:
                     continue
+
+    def splicer(self) -> Splicer:
+        """Return what sends bytes of files without reading them; the caller closes it."""
+        return Splicer(self._device)
 
     def open_backing(self, fd: int) -> BackingId:
         """Register a file whose data the kernel may read and write by itself.

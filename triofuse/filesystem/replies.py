@@ -195,11 +195,12 @@ class Opened:
 class FileData:
     """Bytes of an open file, which the runtime reads: an answer to READ.
 
-    What is in the page cache takes one system call and no new memory; what is not,
-    or is on a filesystem that cannot tell, as tmpfs, is read in a thread, while the
-    loop goes on.  An error is the caller's.
+    What is in the page cache takes one system call and no new memory, and from
+    256 KiB on is not even read, but spliced; what is not, or is on a filesystem that
+    cannot tell, as tmpfs, is read in a thread, while the loop goes on.  An error is
+    the caller's.
 
-    Source: preadv(2), RWF_NOWAIT.
+    Source: preadv(2), RWF_NOWAIT; cachestat(2), splice(2).
 
     Attributes:
       fd: The descriptor, open for reading.  It is used until the request has been

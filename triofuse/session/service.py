@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from triofuse.device.channel import ChannelSender
+from triofuse.device.splicer import SPLICED, Splicer
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import Buffer, FileData
@@ -90,10 +91,12 @@ class Service:
     #: Whether there is anything to do with a request before the filesystem has it.
     _watching: bool = attrs.field(default=True, init=False)
     _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False)
+    _splicer: Splicer = attrs.field(init=False)
     _now: Callable[[], float] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time
+        self._splicer = self._sender.splicer()
         self.tallies = defaultdict(Tally)
         self._bound = {
             opcode: (
@@ -170,12 +173,15 @@ class Service:
     async def _reply_from_file(
         self, serving: Serving, tally: Tally, data: FileData
     ) -> None:
-        """Read what the answer names, and send it.
+        """Send what the answer names.
 
         Raises:
           OSError: The file cannot be read; the request is still to be answered.
         """
         _, unique, _, _ = serving.arrival
+        if data.size >= SPLICED and not serving.answered and self._splice(unique, data):
+            self._count(tally, serving, data.size)
+            return
         buffer = self._buffers.lend(data.size)
         try:
             size = await read_file(data, buffer)
@@ -187,6 +193,20 @@ class Service:
         finally:
             self._buffers.take_back(buffer)
         self._count(tally, serving, size)
+
+    def _splice(self, unique: int, data: FileData) -> bool:
+        """Send what is in the page cache; False if it must be read."""
+        number = self._renumbered.get(unique, unique)
+        if not self._splicer.send(encode_header(number, data.size), data):
+            return False
+        if self._tracing:
+            _trace.debug("%d <- OK, %d bytes", unique, data.size)
+        self._renumbered.pop(unique, None)
+        return True
+
+    def close(self) -> None:
+        """Give back what only replies have used."""
+        self._splicer.close()
 
     def _count_failed(self, tally: Tally, serving: Serving, error: int) -> None:
         """Note a request that was answered with an error."""

@@ -255,6 +255,7 @@ class Session:
                     task_status.started(self)
                 outer.cancel_scope.cancel()
         finally:
+            service.close()
             await self._clean_up("release", handles.release_all)
 
     def _start(
