@@ -101,6 +101,22 @@ def test_the_bytes_of_a_read_pass_through_uncopied() -> None:
     assert sent.obj is view.obj
 
 
+def test_a_large_piece_of_what_no_cache_holds_is_copied() -> None:
+    store = bytearray(16 << 20)
+    store[-3:] = b"end"
+    piece = memoryview(store)[-(64 << 10) :]
+
+    sent = e.encode_data(piece, _read(1 << 20))
+    small = e.encode_data(piece[1:], _read(1 << 20))
+    whole = e.encode_data(bytearray(1 << 20), _read(1 << 20))
+
+    assert sent == piece
+    assert isinstance(sent, bytes)
+    assert isinstance(small, memoryview)
+    assert small.obj is store
+    assert isinstance(whole, memoryview)
+
+
 def test_a_read_may_answer_with_any_buffer() -> None:
     numbers = array.array("I", [1, 2, 3])
 

@@ -20,7 +20,8 @@ __all__ = [
     "Statfs",
 ]
 
-#: Anything that ``os.writev`` takes: payloads are sent as they are, uncopied.
+#: Anything that ``os.writev`` takes: payloads are sent as they are, uncopied but for
+#: large pieces of something far larger, which are sent sooner from a copy.
 Buffer = bytes | bytearray | memoryview
 
 #: The lifetime of names and attributes in the kernel's cache, as in libfuse.

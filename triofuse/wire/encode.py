@@ -60,6 +60,12 @@ __all__ = [
 #: Lifetimes beyond this many seconds are for ever; the kernel's jiffies agree.
 _FOR_EVER = 1 << 32
 
+#: The device fetches a reply page by page, and memory that is in no cache so slowly
+#: that a copy pays, which warms it: 1 MiB of 64 in 94 us, not 131.  What is warm goes
+#: uncopied: 1 MiB of 2 in 54 us, not 74.
+_WORTH_WARMING = 64 << 10
+_TOO_LARGE_FOR_CACHES = 16 << 20
+
 #: fuse_readlink_folio(): the target must fit a page with its NUL.
 _READLINK_MAX = 4095
 
@@ -234,9 +240,18 @@ def encode_data(data: Buffer | FileData, request: r.Read) -> Buffer:
         if isinstance(data, FileData):
             raise _in_file(data, request)
         data = memoryview(data).cast("B")
-    if len(data) > request.size:
-        raise _too_much(len(data), request)
+    size = len(data)
+    if size > request.size:
+        raise _too_much(size, request)
+    if size >= _WORTH_WARMING and isinstance(data, memoryview) and _is_cold(data):
+        return bytes(data)
     return data
+
+
+def _is_cold(view: memoryview) -> bool:
+    """Whether the CPU's caches hardly have what a view shows: too small a part."""
+    whole = view.obj  # None of memory that only C code knows
+    return whole is not None and memoryview(whole).nbytes >= _TOO_LARGE_FOR_CACHES
 
 
 def _in_file(data: FileData, request: r.Read) -> Exception:
