@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
@@ -250,7 +251,7 @@ def encode_data(data: Buffer | FileData, request: r.Read) -> Buffer:
 
 def _is_cold(view: memoryview) -> bool:
     """Whether the CPU's caches hardly have what a view shows: too small a part."""
-    whole = view.obj  # None of memory that only C code knows
+    whole: Any = view.obj  # None of memory that only C code knows
     return whole is not None and memoryview(whole).nbytes >= _TOO_LARGE_FOR_CACHES
 
 
