@@ -20,7 +20,7 @@ _VIRTIOFS = "virtiofs only: no plain mount has it"
 _CUSE = "character devices in user space are another device, /dev/cuse"
 _RESERVED = "kept free in the header, never sent"
 _NEVER_SET = "no kernel sends it to a plain mount"
-_SPLICED = "the kernel ignores the answer; triofuse reads and writes"
+_SPLICED = "the kernel ignores the answer"
 _NOT_TAKEN = "the kernel takes no attributes of a STATX: fuse_do_statx()"
 
 #: What no mount here can show, and why.

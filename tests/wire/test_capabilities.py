@@ -39,7 +39,7 @@ def test_a_capability_can_be_taken_and_declined() -> None:
         (InitFlags.DO_READDIRPLUS, r"DO_READDIRPLUS: .* no method readdirplus\(\)"),
         (InitFlags.READDIRPLUS_AUTO, r"READDIRPLUS_AUTO: .* method readdir\(\)"),
         (InitFlags.POSIX_ACL, r"POSIX_ACL: .* no method getxattr\(\); write one"),
-        (InitFlags.SPLICE_READ, "SPLICE_READ: .* not spliced"),
+        (InitFlags.SPLICE_READ, "SPLICE_READ: .* spliced without it"),
         (
             InitFlags.EXPLICIT_INVAL_DATA,
             r"no AUTO_INVAL_DATA with it; .* config\.decline\(InitFlags\.AUTO_INVAL_DATA",

@@ -43,7 +43,7 @@ _NEEDED_METHODS = {
     InitFlags.POSIX_ACL: "getxattr",
 }
 
-_SPLICE = "payloads are read and written, not spliced"
+_SPLICE = "it changes nothing: what FileData names is spliced without it"
 
 #: Flags that triofuse cannot honour, and why.
 _REFUSED = {
