@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,7 +16,9 @@ import trio.testing
 
 import triofuse as t
 from tests.session.probe import Probe
+from triofuse.session.handlers import Handlers
 from triofuse.testing import open_kernel
+from triofuse.testing.messages import encode_request
 from triofuse.wire.opcodes import Opcode
 
 #: Asks for a name as fast as it can until standard input is closed.
@@ -107,6 +110,48 @@ async def test_others_run_every_millisecond_and_sooner_where_a_handler_waits(
         callers.cancel_scope.cancel()
 
     assert turns <= turns_of_others <= 2 * turns  # in 5 ms
+
+
+class Flooded(Toiling):
+    """Gets a hundred requests at once with a LOOKUP."""
+
+    flood: Callable[[], None] | None = None
+    handlers: Handlers | None = None
+    most = 0
+
+    async def lookup(self, request: t.Lookup) -> t.Entry:
+        assert self.flood is not None
+        self.flood()
+        return await super().lookup(request)
+
+    async def getattr(self, request: t.Getattr) -> t.FileAttr:
+        assert self.handlers is not None
+        self.most = max(self.most, self.handlers.running)
+        return await super().getattr(request)
+
+
+async def test_who_waits_for_nothing_is_served_by_few_handlers(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    flooded = Flooded(mock_clock)
+    flooded.may_begin.set()
+
+    async with open_kernel(flooded, busy_poll=0) as kernel:
+
+        def flood() -> None:
+            for number in range(1000, 1100):
+                message = encode_request(
+                    Opcode.GETATTR, 2 * number, 1, (0, 0, 0), bytes(16)
+                )
+                os.write(kernel._socket.fileno(), message)
+
+        flooded.flood = flood
+        flooded.handlers = kernel.session._handlers
+        await kernel.lookup(1, "plain")
+        while flooded.done < 100:  # with pauses, in which the reader could read
+            await trio.lowlevel.checkpoint()
+
+    assert flooded.most <= 4  # one, but for a reply that has no room in the socket
 
 
 class Counting(Probe):

@@ -55,6 +55,7 @@ class Handlers:
       limit: The most handlers at a time, apart from those that wait for a lock; more
         requests than that wait, but for INTERRUPT, FORGET and their kin, which wait
         for nobody.
+      running: How many there are, those that idle included.
     """
 
     _nursery: trio.Nursery
@@ -71,6 +72,8 @@ class Handlers:
     #: When they all let other tasks run, and whether one is doing that now.
     _pause_at: float = attrs.field(default=0.0, init=False)
     _pausing: bool = attrs.field(default=False, init=False)
+    #: Whether one was woken or started, and has not begun.
+    _coming: bool = attrs.field(default=False, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
     _send: trio.MemorySendChannel[Message] = attrs.field(init=False)
@@ -87,12 +90,21 @@ class Handlers:
         self._pending.waiting[unique] = arrival
         self._queued += 1
         self._send.send_nowait(message)
-        self._start()
+        if self._queued <= self._idle:
+            self._coming = True
+        else:
+            self._start()
+
+    @property
+    def will_read(self) -> bool:
+        """Whether a handler reads what the device has, as soon as it runs."""
+        return self._coming or self._pausing
 
     def _start(self) -> None:
         """Start a handler if one is needed."""
         if self._queued > self._idle and self.running < self.limit:
             self.running += 1
+            self._coming = True
             self._nursery.start_soon(self._handle)
 
     def hurry(self, seconds: float) -> None:
@@ -109,6 +121,7 @@ class Handlers:
     async def _handle(self) -> None:
         """Serve requests, in one cancel scope until an INTERRUPT has spent it."""
         needed = True
+        self._coming = False
         try:
             while needed:
                 with trio.CancelScope() as scope:
@@ -238,6 +251,7 @@ class Handlers:
             self._idle += 1
             try:
                 message = await self._receive.receive()
+                self._coming = False
             except trio.EndOfChannel:
                 return None
             finally:

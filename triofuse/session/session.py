@@ -55,8 +55,8 @@ _MAX_PAYLOAD = 64 << 20
 #: Seconds; a client on another CPU takes 15 to 40 us from one reply to its next request.
 _BUSY_POLL = 50e-6
 
-#: Requests that the reader takes before it lets other tasks run.
-_BUDGET = 64
+#: Requests that the reader takes at a time where one handler after the other waits.
+_MAX_BATCH = 64
 
 
 class SessionOptions(TypedDict, total=False):
@@ -322,21 +322,15 @@ class Session:
         The reader never waits for a handler, or it could not see the INTERRUPT
         that frees one.
         """
-        budget = _BUDGET
+        batch = 1
         try:
             while True:
-                try:
-                    arrival = intake.receive_nowait()
-                except BlockingIOError:
-                    await intake.wait()
-                    budget = _BUDGET
-                    continue
-                if arrival is not None:
-                    handlers.queue(arrival)
-                budget -= 1
-                if budget == 0:
-                    await trio.lowlevel.checkpoint()
-                    budget = _BUDGET
+                await intake.wait()
+                if handlers.will_read:  # without a detour through the queue
+                    batch = 1
+                else:
+                    more = self._queue(intake, handlers, batch)
+                    batch = min(2 * batch, _MAX_BATCH) if more else 1
         except (trio.EndOfChannel, trio.ClosedResourceError):
             _log.debug("%s: the connection is over", self.mountpoint)
         finally:
@@ -345,6 +339,17 @@ class Session:
         self.finish()
         guards.cancel()
         handlers.close()
+
+    def _queue(self, intake: Intake, handlers: Handlers, count: int) -> bool:
+        """Queue so many messages; False if there were less."""
+        for _ in range(count):
+            try:
+                arrival = intake.receive_nowait()
+            except BlockingIOError:
+                return False
+            if arrival is not None:
+                handlers.queue(arrival)
+        return True
 
     def _read_copies(self, intake: Intake, handlers: Handlers) -> None:
         """Read what the kernel sends again, until there is nothing more."""
