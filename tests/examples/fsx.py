@@ -9,7 +9,6 @@ survives a truncation, a size of which two caches think differently.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import errno
 import faulthandler
 import mmap
@@ -21,23 +20,14 @@ from collections.abc import Callable
 import attrs
 
 from tests.examples.model import Done, MismatchError, Model, expect
+from tests.examples.posix.tools import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
+from tests.kernel.operations_syscalls import fallocate
 
 PAGE = mmap.PAGESIZE
 #: Operations from one look at all bytes to the next.
 CHECK_EVERY = 100
 #: Operations that are shown when one fails.
 SHOWN = 50
-
-_KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 1, 2, 16  # FALLOC_FL_* in linux/falloc.h
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    """Call fallocate(2), of which Python has only the plain form."""
-    start, size = ctypes.c_longlong(offset), ctypes.c_longlong(length)
-    if _libc.fallocate(fd, mode, start, size):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
 
 
 @attrs.define(eq=False)
@@ -170,16 +160,16 @@ class Exerciser:
 
     def _fallocate(self, mode: int) -> tuple[int, int]:
         """Call fallocate(2), every other time without a change of the size."""
-        mode |= self.random.choice([0, _KEEP_SIZE])
+        mode |= self.random.choice([0, KEEP_SIZE])
         offset, length = self.anywhere()
-        self.model.note(offset, length, "keeping the size" if mode & _KEEP_SIZE else "")
+        self.model.note(offset, length, "keeping the size" if mode & KEEP_SIZE else "")
         try:
             fallocate(self._fd, mode, offset, length)
         except OSError as exc:
             if exc.errno != errno.EOPNOTSUPP:  # tmpfs cannot zero, say
                 raise
             return offset, 0
-        if not mode & _KEEP_SIZE:
+        if not mode & KEEP_SIZE:
             self.model.resize(max(self.model.size, offset + length))
         return offset, length
 
@@ -187,10 +177,10 @@ class Exerciser:
         self._fallocate(0)
 
     def zero_range(self) -> None:
-        self.model.clear(*self._fallocate(_ZERO_RANGE))
+        self.model.clear(*self._fallocate(ZERO_RANGE))
 
     def punch_hole(self) -> None:
-        self.model.clear(*self._fallocate(_PUNCH_HOLE | _KEEP_SIZE))
+        self.model.clear(*self._fallocate(PUNCH_HOLE | KEEP_SIZE))
 
     def copy_range(self) -> None:
         source, length = self.inside(self.model.size)

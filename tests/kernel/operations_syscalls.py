@@ -33,7 +33,9 @@ def _checked(result: int) -> int:
     return result
 
 
-def renameat2(old: str, new: str, flags: int) -> None:
+def renameat2(
+    old: str | os.PathLike[str], new: str | os.PathLike[str], flags: int
+) -> None:
     old_path, new_path = os.fsencode(old), os.fsencode(new)
     _checked(_libc.renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, flags))
 

@@ -8,7 +8,7 @@ import itertools
 import mmap
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,60 +18,15 @@ import trio
 import trio.testing
 
 import triofuse as t
-from tests.session.probe import FILES, Probe
+from tests.session.shelf import CONTENTS, PAGE, PLAIN, Shelf, drop, fake
 from triofuse.session.file_buffers import FileBuffers, read_file
 from triofuse.testing import FakeKernel, open_kernel
-
-PAGE = mmap.PAGESIZE
-CONTENTS = os.urandom((1 << 20) + 5)
-PLAIN = FILES["plain"]
-
-
-class Shelf(Probe):
-    """Reads nothing itself: one file is behind all of its files."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.file = path.open("rb")
-        self.change: Callable[[t.FileData], t.FileData] = lambda data: data
-
-    def attr(self, nodeid: int) -> t.FileAttr:
-        return attrs.evolve(super().attr(nodeid), size=len(CONTENTS))
-
-    async def read(self, request: t.Read) -> t.Buffer | t.FileData:
-        self.calls["read"] += 1
-        fd = self.file.fileno()
-        return self.change(t.FileData(fd, request.offset, request.size))
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    path = tmp_path / "behind"
-    path.write_bytes(CONTENTS)
-    shelf = Shelf(path)
-    with shelf.file:
-        yield shelf
-
-
-@asynccontextmanager
-async def fake(shelf: Shelf) -> AsyncIterator[FakeKernel]:
-    with trio.fail_after(10):
-        async with open_kernel(shelf, strict=True) as kernel:
-            yield kernel
 
 
 async def errno_of_read(kernel: FakeKernel) -> int | None:
     with pytest.raises(OSError, match="Errno") as caught:
         await kernel.read(PLAIN, 1, 0, 100)
     return caught.value.errno
-
-
-def drop(path: Path) -> None:
-    """Take a file out of the page cache."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def tells(path: Path) -> bool:

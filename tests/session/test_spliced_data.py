@@ -6,7 +6,7 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import triofuse as t
-from tests.session.test_file_data import CONTENTS, PAGE, PLAIN, Shelf, drop, fake
+from tests.session.shelf import CONTENTS, PAGE, PLAIN, Shelf, drop, fake
 from triofuse.device import splicer
 from triofuse.device.splicer import SPLICED, Splicer
 from triofuse.wire.encode import encode_header
@@ -35,15 +35,6 @@ class Record:
     """
 
     sent: list[bool] = attrs.Factory(list)
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    path = tmp_path / "behind"
-    path.write_bytes(CONTENTS)
-    shelf = Shelf(path)
-    with shelf.file:
-        yield shelf
 
 
 @pytest.fixture

@@ -82,9 +82,9 @@ class Intake:
             if not self._may_look:
                 raise BlockingIOError
             self._may_look = False
-        receive, buffer = self._receive, self._buffer
+        receive, now = self._receive, self._now  # quicker to call than attributes
         try:
-            size = receive(buffer)
+            size = receive(self._buffer)
         except (FileNotFoundError, InterruptedError):
             return None
         if size <= _COPY_LIMIT:
@@ -93,7 +93,6 @@ class Intake:
             if size >= HEADER_SIZE and self.is_copy is None:
                 length, opcode, unique = peek_head(message)
                 if length == size and opcode not in self._control:
-                    now = self._now
                     return opcode, unique, message, now()
         else:
             message = self._give_away(size)

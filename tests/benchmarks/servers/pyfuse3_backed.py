@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
+from tests.benchmarks.servers.pyfuse3_server import serve
 from tests.benchmarks.shape import Shape
 
 
@@ -65,12 +65,7 @@ class Backed(pyfuse3.Operations):
 
 def main() -> None:
     mountpoint, shape = Shape.read()
-    options = set(pyfuse3.default_options) - {"default_permissions"}
-    pyfuse3.init(Backed(shape), mountpoint, options)
-    try:
-        trio.run(pyfuse3.main)
-    finally:
-        pyfuse3.close()
+    serve(Backed(shape), mountpoint)
 
 
 if __name__ == "__main__":

@@ -228,15 +228,19 @@ class Pausing(Memory):
         return await super().read(fh, off, size)
 
 
-def main() -> None:
-    mountpoint, shape = Shape.read()
-    memory = Pausing(shape) if shape.pause else Memory(shape)
+def serve(operations: pyfuse3.Operations, mountpoint: str) -> None:
+    """Mount, and serve until unmounted."""
     options = set(pyfuse3.default_options) - {"default_permissions"}
-    pyfuse3.init(memory, mountpoint, options)
+    pyfuse3.init(operations, mountpoint, options)
     try:
         trio.run(pyfuse3.main)
     finally:
         pyfuse3.close()
+
+
+def main() -> None:
+    mountpoint, shape = Shape.read()
+    serve(Pausing(shape) if shape.pause else Memory(shape), mountpoint)
 
 
 if __name__ == "__main__":

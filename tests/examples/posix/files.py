@@ -14,8 +14,8 @@ from tests.examples.posix.tools import (
     Behaviour,
     changing,
     fails,
-    fallocate,
 )
+from tests.kernel.operations_syscalls import fallocate
 
 __all__ = ["BEHAVIOURS"]
 

@@ -13,10 +13,10 @@ from tests.examples.posix.tools import (
     Behaviour,
     changing,
     fails,
-    renameat2,
     times,
     wait_for_tick,
 )
+from tests.kernel.operations_syscalls import renameat2
 
 __all__ = ["BEHAVIOURS"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -21,8 +20,6 @@ __all__ = [
     "as_user",
     "changing",
     "fails",
-    "fallocate",
-    "renameat2",
     "times",
     "wait_for_tick",
 ]
@@ -35,9 +32,6 @@ NOBODY = 65534
 #: RENAME_*, FALLOC_FL_*.
 NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_AT_FDCWD = -100
 
 
 @contextlib.contextmanager
@@ -70,20 +64,6 @@ def as_user(uid: int, gid: int, groups: list[int], action: Callable[[], None]) -
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-
-
-def renameat2(old: Path, new: Path, flags: int) -> None:
-    names = os.fsencode(old), os.fsencode(new)
-    if _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], flags):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-
-
-def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    start, size = ctypes.c_longlong(offset), ctypes.c_longlong(length)
-    if _libc.fallocate(fd, mode, start, size):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
 
 
 def times(path: Path) -> tuple[int, int]:

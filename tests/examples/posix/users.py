@@ -15,8 +15,8 @@ from tests.examples.posix.tools import (
     Behaviour,
     as_user,
     fails,
-    renameat2,
 )
+from tests.kernel.operations_syscalls import renameat2
 
 __all__ = ["BEHAVIOURS"]
 
