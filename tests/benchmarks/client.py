@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("directory")
     parser.add_argument("--seconds", type=float, default=0.2)
     parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--think", type=float, default=0, help="seconds, untimed")
     parser.add_argument("--server", type=int, default=0, help="whose CPU time counts")
     parser.add_argument("--cpus", type=int, nargs="*", default=[])
     args = parser.parse_args()
@@ -44,13 +45,15 @@ def _alone(args: argparse.Namespace) -> dict[str, float]:
     with MEASURES[args.measure](args.directory) as step:
         step()  # what is only the first time is nobody's measure
         cpu = cpu_seconds(args.server)
-        units, seconds = _work(step, args.seconds)
+        units, seconds = _work(step, args.seconds, args.think)
         cpu = cpu_seconds(args.server) - cpu
     return {"seconds": seconds / units, "cpu": cpu / units}
 
 
-def _work(step: Step, duration: float) -> tuple[int, float]:
+def _work(step: Step, duration: float, think: float) -> tuple[int, float]:
     """Repeat a step until the time is over, at least once."""
+    if think:
+        return _work_and_think(step, duration, think)
     clock = time.perf_counter
     units = 0
     start = now = clock()
@@ -59,6 +62,20 @@ def _work(step: Step, duration: float) -> tuple[int, float]:
         units += step()
         now = clock()
     return units, now - start
+
+
+def _work_and_think(step: Step, duration: float, think: float) -> tuple[int, float]:
+    """Do something else for ``think`` seconds before each step; it does not count."""
+    clock = time.perf_counter
+    units, spent = 0, 0.0
+    end = clock() + duration
+    while (now := clock()) < end:
+        while clock() < now + think:
+            pass
+        start = clock()
+        units += step()
+        spent += clock() - start
+    return units, spent
 
 
 def _together(args: argparse.Namespace) -> dict[str, float]:
@@ -90,7 +107,7 @@ def _client(args: argparse.Namespace, ready: int, go: int, reports: int) -> None
             step()
             os.write(ready, b"r")
             os.read(go, 1)
-            os.write(reports, _REPORT.pack(*_work(step, args.seconds)))
+            os.write(reports, _REPORT.pack(*_work(step, args.seconds, args.think)))
         status = 0
     except OSError as exc:
         print(exc, file=sys.stderr, flush=True)

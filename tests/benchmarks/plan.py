@@ -29,6 +29,7 @@ class Workload:
       servers: Who does it.
       modes: Where client and server run, of `MODES`.
       clients: How many processes at a time.
+      think: Seconds for which a client computes before each step, untimed.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Workload:
     servers: tuple[str, ...] = ALL
     modes: tuple[str, ...] = ("same",)
     clients: tuple[int, ...] = (1,)
+    think: float = 0
 
 
 CACHED = Shape(io="cached")
@@ -49,6 +51,13 @@ _METADATA = [
     Workload(name="stat", measure="stat", modes=MODES, clients=(1, 16)),
     Workload(name="open+close", measure="open_close", clients=(1, 16)),
     Workload(name="create+unlink", measure="create_unlink", clients=(1, 16)),
+]
+
+_THINKING = [
+    Workload(
+        name=f"stat, after {us} us of work", measure="stat", modes=MODES, think=us / 1e6
+    )
+    for us in (30, 100, 1000)
 ]
 
 _DIRECT = [
@@ -173,6 +182,7 @@ _GROWTH = [
 
 PLAN = [
     *_METADATA,
+    *_THINKING,
     *_DIRECT,
     *_CACHED,
     *_LISTINGS,

@@ -73,18 +73,21 @@ class Rounds:
                 key = Key(workload.name, mode, clients, server.name)
                 if server.name not in servers:
                     continue
-                if not self._sample(key, workload.measure, server, results):
+                if not self._sample(key, workload, server, results):
                     del servers[server.name]  # it may hang, and so would the rest
 
-    def _sample(self, key: Key, measure: str, server: Server, results: Results) -> bool:
+    def _sample(
+        self, key: Key, workload: Workload, server: Server, results: Results
+    ) -> bool:
         """Have one server do one workload; return whether it could."""
         client_cpus, server_cpus = _placement(key.mode)
         if server.pid:
             pin(server.pid, server_cpus)
         try:
             took = run_client(
-                measure,
+                workload.measure,
                 server,
+                think=workload.think,
                 seconds=self.seconds * (3 if key.clients > 1 else 1),
                 clients=key.clients,
                 cpus=client_cpus,
@@ -141,6 +144,7 @@ def run_client(
     server: Server,
     *,
     seconds: float,
+    think: float = 0,
     clients: int = 1,
     cpus: list[int] | None = None,
 ) -> dict[str, float]:
@@ -149,7 +153,16 @@ def run_client(
     Raises:
       BenchmarkError: It failed, or did not come to an end.
     """
-    words = ["--seconds", seconds, "--clients", clients, "--server", server.pid]
+    words = [
+        "--seconds",
+        seconds,
+        "--think",
+        think,
+        "--clients",
+        clients,
+        "--server",
+        server.pid,
+    ]
     module = [sys.executable, "-m", "tests.benchmarks.client"]
     command = [*module, measure, server.directory, *map(str, words)]
     if cpus:
