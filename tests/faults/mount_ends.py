@@ -120,9 +120,11 @@ def _signalled(number: signal.Signals) -> Callable[[Stage], Awaitable[str]]:
 
 
 def _waits(pid: int) -> bool:
-    """Whether a process waits for an answer to a READ: its file is open."""
+    """Whether a process waits for an answer about its file, which it has opened."""
     try:
-        return any(
+        with open(f"/proc/{pid}/wchan") as wchan:
+            waits = wchan.read() == "request_wait_answer"
+        return waits and any(
             os.readlink(f"/proc/{pid}/fd/{fd}").endswith("slow")
             for fd in os.listdir(f"/proc/{pid}/fd")
         )
