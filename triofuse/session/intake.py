@@ -88,7 +88,7 @@ class Intake:
         except (FileNotFoundError, InterruptedError):
             return None
         if size <= _COPY_LIMIT:
-            message: Message = bytes(self._view[:size])
+            message: Message = self._view[:size].tobytes()
             # The way of nearly all requests: what is odd about others, sort() sees.
             if size >= HEADER_SIZE and self.is_copy is None:
                 length, opcode, unique = peek_head(message)

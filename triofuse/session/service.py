@@ -42,6 +42,10 @@ _trace = logging.getLogger("triofuse.trace")
 #: The kernel takes errors up to here (fuse_dev_do_write()).
 _MAX_ERRNO = 511
 
+#: Bytes up to which a body is copied behind its header: cheaper than for the kernel
+#: to pin the pages of two buffers.
+_IN_ONE_PIECE = 1024
+
 #: What is done with files that are open already, whoever does it: as in libfuse.
 _ALWAYS_ADMITTED = frozenset(
     {
@@ -159,7 +163,10 @@ class Service:
             if serving.answered:
                 raise FileNotFoundError  # as the kernel would say
             try:
-                self._sender.send_nowait((header, body) if body else (header,))
+                if len(body) <= _IN_ONE_PIECE:
+                    self._sender.send_nowait((header + body,))
+                else:
+                    self._sender.send_nowait((header, body))
             except BlockingIOError:
                 await self._sender.send((header, body))
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:

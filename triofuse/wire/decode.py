@@ -179,7 +179,7 @@ def _just_named(request: Callable[..., R]) -> Decoder[R]:
             unique, nodeid, uid, gid, pid = unpack_from(message)
         except struct.error:
             raise malformed(message, "body", f"ends at {start}") from None
-        name = bytes(message[start:-1]).decode(encoding, errors)
+        name = str(message[start:-1], encoding, errors)
         if message[-1] or not name or "/" in name or "\0" in name:
             raise malformed(message, "name", "is no name with a NUL")
         return request(unique, nodeid, uid, gid, pid, name)

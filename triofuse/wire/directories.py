@@ -13,7 +13,7 @@ from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import Buffer, DirEntry, Entry
 from triofuse.wire import layouts
-from triofuse.wire.encode import encode_name, pack_entry
+from triofuse.wire.encode import encode_entry, encode_name
 
 __all__ = ["Listing", "encode_direntplus", "encode_dirents"]
 
@@ -223,7 +223,7 @@ def _dirent(entry: DirEntry, offset: int) -> bytes:
 
 def _direntplus(entry: DirEntry, offset: int) -> bytes:
     """Return a ``struct fuse_direntplus`` with its name, padded to 8 bytes."""
-    head = _NO_ENTRY if entry.entry is None else pack_entry(entry.entry)
+    head = _NO_ENTRY if entry.entry is None else encode_entry(entry.entry, None)
     return head + _dirent(entry, offset)
 
 

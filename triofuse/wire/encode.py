@@ -54,7 +54,6 @@ __all__ = [
     "encode_written",
     "encode_xattr",
     "encode_xattr_names",
-    "pack_entry",
     "shortened",
 ]
 
@@ -113,8 +112,8 @@ def _duration(seconds: float) -> tuple[int, int]:
 # go, without a call in between, takes two thirds of the time.
 
 
-def pack_entry(entry: Entry) -> bytes:
-    """Return a ``struct fuse_entry_out``."""
+def encode_entry(entry: Entry, request: object) -> bytes:
+    """Encode ``struct fuse_entry_out``."""
     attr = entry.attr
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
     entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
@@ -176,11 +175,6 @@ def encode_nothing(value: None, request: r.Request) -> Buffer:
     return b""
 
 
-def encode_entry(entry: Entry, request: r.Request) -> Buffer:
-    """Encode ``struct fuse_entry_out``."""
-    return pack_entry(entry)
-
-
 def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
     """Encode ``struct fuse_statx_out``; a birth that is not known is left out."""
     valid, valid_nsec = _duration(attr.attr_valid)
@@ -224,7 +218,7 @@ def encode_opened(opened: Opened, request: r.Request) -> Buffer:
 def encode_created(created: tuple[Entry, Opened], request: r.Request) -> Buffer:
     """Encode ``struct fuse_entry_out`` and ``struct fuse_open_out``."""
     entry, opened = created
-    return pack_entry(entry) + encode_opened(opened, request)
+    return encode_entry(entry, request) + encode_opened(opened, request)
 
 
 class StillInFile(Exception):  # noqa: N818  (not an error)
@@ -240,7 +234,9 @@ def encode_data(data: Buffer | FileData, request: r.Read) -> Buffer:
     if type(data) is not bytes:
         if isinstance(data, FileData):
             raise _in_file(data, request)
-        data = memoryview(data).cast("B")
+        data = memoryview(data)
+        if data.itemsize != 1 or data.ndim != 1:
+            data = data.cast("B")
     size = len(data)
     if size > request.size:
         raise _too_much(size, request)
