@@ -180,6 +180,90 @@ async def test_tasks_of_a_request_wait_for_its_answer_and_no_longer() -> None:
             assert (await kernel.notifications.receive()).payload == b"late"
 
 
+async def test_a_task_of_an_earlier_request_does_not_wait_for_a_later_one() -> None:
+    caching = Caching()
+    may_tell = trio.Event()
+
+    async def child() -> None:
+        await may_tell.wait()
+        await caching.notifier.inval_entry(1, "late")
+
+    with trio.fail_after(10):
+        async with (
+            open_kernel(caching, max_handlers=1) as kernel,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def start() -> None:
+                nursery.start_soon(child)
+
+            caching.action = start
+            await lookup(kernel, "trigger")
+            nursery.start_soon(lookup, kernel, "slow")  # in the same handler
+            await caching.arrived.wait()
+            may_tell.set()
+            assert (await kernel.notifications.receive()).payload == b"late"
+            caching.let_go.set()
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_a_thread_of_a_request_tells_when_that_is_answered(abandon: bool) -> None:
+    caching = Caching()
+
+    def tell() -> None:
+        trio.from_thread.run(caching.notifier.inval_entry, 1, "name")
+
+    with trio.fail_after(10):
+        async with open_kernel(caching) as kernel:
+
+            async def tell_in_a_thread() -> None:
+                await trio.to_thread.run_sync(tell, abandon_on_cancel=abandon)
+                await trio.testing.wait_all_tasks_blocked()
+                assert kernel.notifications.statistics().current_buffer_used == 0
+
+            caching.action = tell_in_a_thread
+            await lookup(kernel, "trigger")
+            assert (await kernel.notifications.receive()).payload == b"name"
+
+
+async def test_a_handler_that_another_has_started_is_no_task_of_its_request() -> None:
+    """A handler that is to wait for a lock starts the one that lets go of it."""
+
+    class Locking(Caching):
+        async def setlkw(self, request: triofuse.Setlkw) -> None:
+            await told.wait()
+
+    locking = Locking()
+    told = trio.Event()
+    received: list[bytes] = []
+
+    async def tell() -> None:
+        await trio.to_thread.run_sync(
+            lambda: trio.from_thread.run(locking.notifier.inval_entry, 1, "name"),
+            abandon_on_cancel=True,
+        )
+        await trio.testing.wait_all_tasks_blocked()
+        assert not received
+        told.set()
+
+    locking.action = tell
+    with trio.fail_after(10):
+        async with (
+            open_kernel(locking, max_handlers=1) as kernel,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(lookup, kernel, "slow")
+            await locking.arrived.wait()
+            nursery.start_soon(kernel.setlkw, 1, 7, triofuse.FileLock(type=1))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(lookup, kernel, "trigger")
+            await trio.testing.wait_all_tasks_blocked()
+            locking.let_go.set()
+            received.append((await kernel.notifications.receive()).payload)
+
+    assert received == [b"name"]
+
+
 async def test_a_request_of_one_mount_does_not_defer_what_another_is_told() -> None:
     first, second = Caching(), Caching()
 

@@ -20,8 +20,6 @@ from triofuse.session.pending import (
     UNINTERRUPTED,
     Pending,
     Serving,
-    serving_for,
-    serving_unique,
 )
 from triofuse.session.polling import Polling
 from triofuse.session.service import Service
@@ -134,7 +132,7 @@ class Handlers:
         """Serve until interrupted (True) or not needed any more (False)."""
         pending, running = self._pending, self._pending.running
         receive, serve = self._intake.receive_nowait, self._service.serve
-        serving_for.set(pending)
+        serving.begin()
         now = self._begin_slice()
         while not serving.cancelled:
             idle = now >= self._pause_at and not await self._pause()
@@ -159,7 +157,6 @@ class Handlers:
             if queued is not None:  # it came long ago
                 now = trio.current_time()
             running[unique] = serving
-            serving_unique.set(unique)
             if pending.interrupted:
                 pending.start_interrupted(unique)
             try:

@@ -25,11 +25,10 @@ __all__ = [
     "MUST_RUN",
     "UNINTERRUPTED",
     "Deferred",
+    "Descent",
     "Fate",
     "Pending",
     "Serving",
-    "serving_for",
-    "serving_unique",
 ]
 
 #: What no caller waits for or interrupts, and must be done even when the mount ends.
@@ -39,11 +38,12 @@ UNINTERRUPTED = frozenset({Opcode.RELEASE, Opcode.RELEASEDIR})
 #: behind its FLUSH, and without the FLUSH its locks and data would be lost.
 MUST_RUN = UNINTERRUPTED | {Opcode.FLUSH}
 
-#: The request that a task serves; the tasks that it starts inherit it.
-serving_unique: ContextVar[int] = ContextVar("serving_unique", default=0)
+#: The handler that a task is, or descends from.
+_served_by: ContextVar[Serving | None] = ContextVar("_served_by", default=None)
 
-#: Of which session that is.
-serving_for: ContextVar[Pending | None] = ContextVar("serving_for", default=None)
+#: The request that the handler was serving when it started a task, or one from which
+#: that descends; 0 in the handler itself.
+_started_in: ContextVar[int] = ContextVar("_started_in", default=0)
 
 
 class Deferred(NamedTuple):
@@ -90,6 +90,11 @@ class Serving:
     expired: bool = False
     answered: bool = False
 
+    def begin(self) -> None:
+        """Have the calling task, which is the handler, known as such."""
+        _served_by.set(self)
+        _started_in.set(0)  # it may have been started by another handler
+
     def cancel(self) -> None:
         """Cancel the request that is being served."""
         self.cancelled = True
@@ -121,10 +126,15 @@ class Pending:
     renumbered: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def current(self) -> int | None:
-        """Return the request that the calling task serves, until it is answered."""
-        unique = serving_unique.get()
-        ours = serving_for.get() is self
-        return unique if ours and unique in self.running else None
+        """Return the request that the calling task serves, until it is answered.
+
+        A task that a handler has started serves the request in which that was.
+        """
+        serving = _served_by.get()
+        if serving is None:
+            return None
+        unique = _started_in.get() or serving.arrival[1]
+        return unique if self.running.get(unique) is serving else None
 
     def is_copy(self, unique: int) -> bool:
         """Whether a request that arrives is here already; note its new number."""
@@ -169,3 +179,17 @@ class Pending:
         if unique in self.interrupted:
             self.interrupted.remove(unique)
             self.running[unique].cancel()
+
+
+class Descent(trio.abc.Instrument):
+    """Notes in each task that a handler starts which request that is for.
+
+    The handler itself need not note anything for each request: a context variable
+    would take 4 % of it.
+    """
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        """Look who starts a task: this is called by whoever does."""
+        serving = _served_by.get()
+        if serving is not None and not _started_in.get():
+            task.context.run(_started_in.set, serving.arrival[1])

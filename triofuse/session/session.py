@@ -31,7 +31,7 @@ from triofuse.session.handshake import receive_offer
 from triofuse.session.insight import InFlight, in_flight, statistics
 from triofuse.session.intake import Intake
 from triofuse.session.notifier import SessionNotifier
-from triofuse.session.pending import Pending
+from triofuse.session.pending import Descent, Pending
 from triofuse.session.polling import Polling
 from triofuse.session.service import Service
 from triofuse.session.statistics import SessionStatistics
@@ -247,6 +247,8 @@ class Session:
             self.measure,
             self._pending.renumbered,
         )
+        descent = Descent()
+        trio.lowlevel.add_instrument(descent)
         try:
             async with trio.open_nursery() as outer:
                 outer.start_soon(self._cut_off, agreement.receive_size)
@@ -255,6 +257,7 @@ class Session:
                     task_status.started(self)
                 outer.cancel_scope.cancel()
         finally:
+            trio.lowlevel.remove_instrument(descent)
             service.close()
             await self._clean_up("release", handles.release_all)
 
