@@ -23,6 +23,7 @@ from triofuse.session.pending import (
 )
 from triofuse.session.polling import Polling
 from triofuse.session.service import Service
+from triofuse.session.watch import LettingGo, Watch
 from triofuse.wire.decode import Message, operation_name, peek
 from triofuse.wire.opcodes import Opcode
 
@@ -37,6 +38,9 @@ _SLICE_WHILE_ONE_WAITS = 0.0002
 
 #: Seconds that are set down for a control request, which has no time of its own.
 _CONTROL = 10e-6
+
+#: Before the first of what `Handlers` counts.
+_NEVER = -1
 
 #: What is not served like the rest.
 _APART = UNINTERRUPTED | {Opcode.SETLKW}
@@ -62,6 +66,7 @@ class Handlers:
     _pending: Pending
     _notifier: SessionNotifier
     _polling: Polling
+    _watch: Watch
     limit: int
     running: int = attrs.field(default=0, init=False)
     _idle: int = attrs.field(default=0, init=False)
@@ -72,6 +77,8 @@ class Handlers:
     _pausing: bool = attrs.field(default=False, init=False)
     #: Whether one was woken or started, and has not begun.
     _coming: bool = attrs.field(default=False, init=False)
+    #: How often one has let go of the loop other than to pause.
+    _waits: int = attrs.field(default=0, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
     _send: trio.MemorySendChannel[Message] = attrs.field(init=False)
@@ -99,8 +106,9 @@ class Handlers:
         return self._coming or self._pausing
 
     def _start(self) -> None:
-        """Start a handler if one is needed."""
-        if self._queued > self._idle and self.running < self.limit:
+        """Start a handler if one is needed; one that watches cannot look here."""
+        serving = self.running - self._watch.by_handler
+        if self._queued > self._idle and serving < self.limit:
             self.running += 1
             self._coming = True
             self._nursery.start_soon(self._handle)
@@ -117,6 +125,18 @@ class Handlers:
         self._send.close()
 
     async def _handle(self) -> None:
+        """Be a handler."""
+        await LettingGo(self._serve_all(), self._let_go)
+
+    def _let_go(self) -> None:
+        """See that somebody watches the device while a handler lets go of the loop."""
+        if self._pausing:
+            return
+        self._waits += 1
+        if not (self._coming or self._watch.by_handler):
+            self._watch.give_to_reader()
+
+    async def _serve_all(self) -> None:
         """Serve requests, in one cancel scope until an INTERRUPT has spent it."""
         needed = True
         self._coming = False
@@ -133,7 +153,7 @@ class Handlers:
         pending, running = self._pending, self._pending.running
         receive, serve = self._intake.receive_nowait, self._service.serve
         serving.begin()
-        now = self._begin_slice()
+        now, waits = self._begin_slice(), self._waits
         while not serving.cancelled:
             idle = now >= self._pause_at and not await self._pause()
             arrival: Arrival | None = None
@@ -142,14 +162,21 @@ class Handlers:
                 if not idle:
                     queued = self._queued_nowait() if self._queued else None
                     arrival = queued or receive()
-            except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
+            except BlockingIOError:
                 arrival = self._polling.poll()
                 idle = arrival is None
+            except (trio.EndOfChannel, trio.ClosedResourceError):
+                self._watch.give_to_reader()
+                idle, waits = True, _NEVER
             if idle:
-                arrival = await self._wait()
-                if arrival is None:
-                    return False
-                self._begin_slice()
+                if waits == self._waits and not self._watch.by_handler:
+                    if not await self._watch_device():
+                        return False
+                else:
+                    arrival = await self._wait()
+                    if arrival is None:
+                        return False
+                now, waits = self._begin_slice(), self._waits
             if arrival is None:  # a control request, already dealt with
                 now += _CONTROL
                 continue
@@ -241,6 +268,24 @@ class Handlers:
             if arrival is not None:
                 return arrival
         return None
+
+    async def _watch_device(self) -> bool:
+        """Wait until the device has something; False if this handler may end.
+
+        Only for one that has not waited for anything else since the last time: the
+        next request might make it wait again, and then it is no gain that it watches.
+        """
+        self._watch.take()
+        try:
+            await self._intake.wait()
+        except trio.ClosedResourceError:
+            pass  # as the next look will tell
+        finally:
+            self._watch.by_handler = False
+        if self.running <= self.limit:
+            return True
+        self._watch.give_to_reader()
+        return False
 
     async def _wait(self) -> Arrival | None:
         """Sleep until there is a request; None means that this handler may end."""

@@ -11,7 +11,6 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Self, TypedDict, Unpack
 
@@ -33,8 +32,10 @@ from triofuse.session.intake import Intake
 from triofuse.session.notifier import SessionNotifier
 from triofuse.session.pending import Descent, Pending
 from triofuse.session.polling import Polling
+from triofuse.session.reader import Reader
 from triofuse.session.service import Service
 from triofuse.session.statistics import SessionStatistics
+from triofuse.session.watch import Watch
 from triofuse.session.watchdog import Watchdog
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
@@ -54,9 +55,6 @@ _MAX_PAYLOAD = 64 << 20
 
 #: Seconds; a client on another CPU takes 15 to 40 us from one reply to its next request.
 _BUSY_POLL = 50e-6
-
-#: Requests that the reader takes at a time where one handler after the other waits.
-_MAX_BATCH = 64
 
 
 class SessionOptions(TypedDict, total=False):
@@ -277,6 +275,7 @@ class Session:
             control.reject,
             self.max_payload,
         )
+        watch = Watch()
         self._handlers = Handlers(
             nursery,
             intake,
@@ -284,10 +283,11 @@ class Session:
             self._pending,
             self.notifier,
             Polling(self.busy_poll, intake.receive_nowait),
+            watch,
             self.max_handlers,
         )
-        copies = partial(self._read_copies, intake, self._handlers)
-        self.notifier.start(agreement.minor, nursery, copies)
+        reader = Reader(intake, self._handlers, watch, self._pending.is_copy)
+        self.notifier.start(agreement.minor, nursery, reader.read_copies)
         guards = trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
         if limits:
@@ -295,7 +295,25 @@ class Session:
             nursery.start_soon(_within, guards, deadlines.enforce)
         watchdog = Watchdog(self.channel, intake, self._handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._read, intake, self._handlers, guards, watchdog)
+        nursery.start_soon(self._read, reader, self._handlers, guards, watchdog)
+
+    async def _read(
+        self,
+        reader: Reader,
+        handlers: Handlers,
+        guards: trio.CancelScope,
+        watchdog: Watchdog,
+    ) -> None:
+        """Read until the connection is over, and then end the rest."""
+        try:
+            await reader.read()
+        finally:
+            watchdog.stop()
+        _log.debug("%s: the connection is over", self.mountpoint)
+        self.notifier.end()
+        self.finish()
+        guards.cancel()
+        handlers.close()
 
     async def _cut_off(self, receive_size: int) -> None:
         """Close the device when the grace is over.
@@ -312,57 +330,6 @@ class Session:
                 self._handlers.hurry(_CLEANUP)
             release = partial(self.notifier.release, owed, receive_size)
             await self._clean_up("notifier", release)
-
-    async def _read(
-        self,
-        intake: Intake,
-        handlers: Handlers,
-        guards: trio.CancelScope,
-        watchdog: Watchdog,
-    ) -> None:
-        """Hand requests to handlers until the connection is over.
-
-        The reader never waits for a handler, or it could not see the INTERRUPT
-        that frees one.
-        """
-        batch = 1
-        try:
-            while True:
-                await intake.wait()
-                if handlers.will_read:  # without a detour through the queue
-                    batch = 1
-                else:
-                    more = self._queue(intake, handlers, batch)
-                    batch = min(2 * batch, _MAX_BATCH) if more else 1
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            _log.debug("%s: the connection is over", self.mountpoint)
-        finally:
-            watchdog.stop()
-        self.notifier.end()
-        self.finish()
-        guards.cancel()
-        handlers.close()
-
-    def _queue(self, intake: Intake, handlers: Handlers, count: int) -> bool:
-        """Queue so many messages; False if there were less."""
-        for _ in range(count):
-            try:
-                arrival = intake.receive_nowait()
-            except BlockingIOError:
-                return False
-            if arrival is not None:
-                handlers.queue(arrival)
-        return True
-
-    def _read_copies(self, intake: Intake, handlers: Handlers) -> None:
-        """Read what the kernel sends again, until there is nothing more."""
-        intake.is_copy = self._pending.is_copy
-        with suppress(BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
-            while True:
-                intake.look()  # also past max_payload: a copy is dropped at once
-                arrival = intake.receive_nowait()
-                if arrival is not None:
-                    handlers.queue(arrival)
 
     async def _destroy(self) -> None:
         try:

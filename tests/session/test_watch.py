@@ -1,0 +1,175 @@
+"""Who waits for the device: the handler that is idle, and the reader when none is."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+import trio
+import trio.testing
+
+import triofuse as t
+from tests.session.probe import FILES, TEXT, Probe
+from triofuse.session.watch import LettingGo
+from triofuse.testing import FakeKernel, open_kernel
+from triofuse.testing.messages import encode_request
+from triofuse.wire.opcodes import Opcode
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often tasks go on, by the name of their function."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count[task.name.rpartition(".")[2]] += 1
+
+
+async def steps_of(kernel: FakeKernel) -> Counter[str]:
+    """Return who goes on, and how often, while an idle mount is asked something."""
+    await trio.testing.wait_all_tasks_blocked()
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    try:
+        await kernel.lookup(1, "plain")
+        await trio.testing.wait_all_tasks_blocked()
+    finally:
+        trio.lowlevel.remove_instrument(steps)
+    return steps.count
+
+
+async def test_an_idle_handler_is_woken_by_the_device_itself() -> None:
+    async with open_kernel(Probe()) as kernel:
+        await kernel.lookup(1, "plain")
+
+        steps = await steps_of(kernel)
+
+    assert steps["_handle"] == 1
+    assert "_read" not in steps
+
+
+async def test_while_a_handler_waits_the_reader_watches() -> None:
+    probe = Probe()
+    async with open_kernel(probe) as kernel, trio.open_nursery() as nursery:
+        nursery.start_soon(kernel.read, FILES["slow"], 1)
+        await probe.arrived.wait()
+
+        steps = await steps_of(kernel)
+        assert steps["_read"] > 0
+
+        steps = await steps_of(kernel)  # for the other handler has the watch now
+        assert "_read" not in steps
+        probe.let_go.set()
+
+
+async def test_an_interrupt_finds_the_only_handler_wherever_it_waits() -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with open_kernel(probe, max_handlers=1) as kernel:
+            for _ in range(3):
+                probe.arrived = trio.Event()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(kernel.read, FILES["slow"], 1)
+                    await probe.arrived.wait()
+                    nursery.cancel_scope.cancel()
+                await kernel.lookup(1, "plain")
+
+    assert probe.ended == ["cancelled"] * 3
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_what_somebody_else_has_read_is_served_beside_a_handler_that_watches(
+    limit: int,
+) -> None:
+    probe = Probe()
+    with trio.fail_after(10):
+        async with open_kernel(probe, max_handlers=limit) as kernel:
+            await kernel.lookup(1, "plain")
+            await trio.testing.wait_all_tasks_blocked()
+            request = encode_request(Opcode.GETATTR, 4000, 1, (0, 0, 0), bytes(16))
+            os.write(kernel._socket.fileno(), request)
+            kernel.session.notifier._read_copies()  # the loop does not run meanwhile
+
+            while probe.calls["getattr"] < 1:
+                await trio.lowlevel.checkpoint()
+            await kernel.lookup(1, "plain")
+            await trio.testing.wait_all_tasks_blocked()
+            assert kernel.session.statistics().handlers <= limit
+            assert await kernel.read(FILES["plain"], 1) == TEXT
+
+
+async def test_the_end_of_the_connection_is_not_lost_on_a_handler_that_watches() -> (
+    None
+):
+    with trio.fail_after(10):
+        async with open_kernel(Probe()) as kernel:
+            await kernel.lookup(1, "plain")
+            await trio.testing.wait_all_tasks_blocked()
+            kernel.unmount()
+            await kernel.session.wait_unmounted()
+
+
+async def test_a_request_that_awaits_twice_gives_the_watch_away_once() -> None:
+    class Patient(Probe):
+        async def getattr(self, request: t.Getattr) -> t.FileAttr:
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked()
+            return await super().getattr(request)
+
+    async with open_kernel(Patient()) as kernel:
+        await kernel.lookup(1, "plain")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await kernel.getattr(1)).ino == 1
+        assert (await kernel.getattr(1)).ino == 1
+
+
+class Trap:
+    """What a coroutine hands to the loop."""
+
+    def __await__(self) -> object:
+        return (yield self)
+
+
+def test_a_coroutine_is_seen_to_let_go_and_to_end() -> None:
+    seen: list[str] = []
+    trap = Trap()
+
+    async def inner() -> None:
+        seen.append("begins")
+        try:
+            seen.append(await trap)  # type: ignore[misc]
+        except ValueError as exc:
+            seen.append(str(exc))
+            await trap  # type: ignore[misc]
+
+    async def outer() -> None:
+        await LettingGo(inner(), lambda: seen.append("lets go"))
+
+    coroutine = outer()
+    assert coroutine.send(None) is trap
+    assert coroutine.throw(ValueError("error")) is trap
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+
+    assert seen == ["begins", "lets go", "error", "lets go", "lets go"]
+
+
+def test_a_coroutine_that_is_given_up_is_closed() -> None:
+    closed: list[bool] = []
+
+    async def inner() -> None:
+        try:
+            await Trap()  # type: ignore[misc]
+        finally:
+            closed.append(True)
+
+    async def outer() -> None:
+        await LettingGo(inner(), lambda: None)
+
+    coroutine = outer()
+    coroutine.send(None)
+    coroutine.close()
+
+    assert closed == [True]
