@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
+from time import perf_counter
 
 import pytest
 import trio
@@ -12,15 +14,22 @@ from triofuse.session.intake import Arrival
 from triofuse.session.polling import Polling
 
 ARRIVAL: Arrival = (1, 2, b"", 0.0)
+NEVER = float("inf")
 
 
 class Device:
-    """Has something at the n-th look; or never, or has come to its end."""
+    """Has something at the n-th look; or never, or has come to its end.
 
-    def __init__(self, looks: float = 1) -> None:
-        self.looks = looks
+    Attributes:
+      others: What others do when we make way for them.
+    """
+
+    def __init__(self) -> None:
+        self.looks: float = 1
         self.asked = 0
+        self.made_way = 0
         self.error: Callable[[], Exception] = BlockingIOError
+        self.others: Callable[[], None] = lambda: None
 
     def receive(self) -> Arrival | None:
         self.asked += 1
@@ -29,28 +38,93 @@ class Device:
         self.asked = 0
         return ARRIVAL
 
+    def sched_yield(self) -> None:
+        self.made_way += 1
+        self.others()
+
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    device = Device()
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    return Device()
+    monkeypatch.setattr(os, "sched_yield", device.sched_yield)
+    return device
 
 
-def test_a_request_that_comes_soon_is_found_without_sleeping(device: Device) -> None:
+def send_at_once(device: Device) -> None:
+    """Have whoever is made way for send something."""
+    device.looks = NEVER
+
+    def send() -> None:
+        device.looks = 1
+
+    device.others = send
+
+
+def compute() -> None:
+    """Hold the CPU for longer than a client that is about to send something."""
+    end = perf_counter() + 300e-6
+    while perf_counter() < end:
+        pass
+
+
+def test_who_runs_on_our_cpu_sends_when_we_make_way(device: Device) -> None:
+    send_at_once(device)
+
+    assert Polling(1.0, device.receive).poll() is ARRIVAL
+    assert device.made_way == 1
+
+
+def test_who_is_made_way_for_in_vain_is_left_alone_for_longer_and_longer(
+    device: Device,
+) -> None:
+    device.looks = NEVER
+    polling = Polling(1e-6, device.receive)
+    polls = 0
+    made_way_at: list[int] = []
+
+    while len(made_way_at) < 9:
+        before = device.made_way
+        polling.poll()
+        if device.made_way > before:
+            made_way_at.append(polls)
+        polls += 1
+
+    gaps = [b - a - 1 for a, b in pairwise(made_way_at)]
+    assert gaps == [16, 32, 64, 128, 256, 512, 1024, 1024]
+
+
+def test_who_computes_for_long_is_not_made_way_for_again(device: Device) -> None:
+    send_at_once(device)
+    send = device.others
+
+    def send_and_compute() -> None:
+        send()
+        compute()
+
+    device.others = send_and_compute
+    polling = Polling(1.0, device.receive)
+
+    assert polling.poll() is ARRIVAL  # but not thanks to that
+    polling.poll()
+    assert device.made_way == 1
+
+
+def test_a_request_that_comes_soon_is_found_awake(device: Device) -> None:
     device.looks = 3
 
     assert Polling(1.0, device.receive).poll() is ARRIVAL
 
 
 def test_it_gives_up_after_its_time(device: Device) -> None:
-    device.looks = float("inf")
+    device.looks = NEVER
 
     assert Polling(20e-6, device.receive).poll() is None
     assert device.asked > 0
 
 
 def test_after_a_miss_it_sleeps_at_once_for_a_while(device: Device) -> None:
-    device.looks = float("inf")
+    device.looks = NEVER
     polling = Polling(20e-6, device.receive)
     polling.poll()
     device.asked = 0
@@ -66,7 +140,7 @@ def test_as_long_as_it_has_paid_off_a_miss_is_forgiven(device: Device) -> None:
     polling = Polling(20e-6, device.receive)
     for _ in range(8):
         polling.poll()
-    device.looks = float("inf")
+    device.looks = NEVER
     polling.poll()
 
     device.looks = 1
@@ -81,21 +155,22 @@ def test_control_requests_do_not_end_it(device: Device) -> None:
 
 
 def test_the_end_of_the_connection_ends_it(device: Device) -> None:
-    device.looks = 2
+    device.looks = NEVER
     device.error = trio.EndOfChannel
 
-    assert Polling(1.0, device.receive).poll() is None
+    assert Polling(1e-6, device.receive).poll() is None
 
 
 def test_zero_seconds_are_never(device: Device) -> None:
     assert Polling(0.0, device.receive).poll() is None
-    assert device.asked == 0
+    assert (device.asked, device.made_way) == (0, 0)
 
 
-def test_with_one_cpu_nobody_could_send_meanwhile(
+def test_with_one_cpu_nobody_could_send_unless_we_make_way(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    device.looks = NEVER
 
     assert Polling(1.0, device.receive).poll() is None
-    assert device.asked == 0
+    assert (device.asked, device.made_way) == (1, 1)

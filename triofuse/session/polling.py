@@ -1,15 +1,16 @@
 """Looking again before sleeping, as long as that has lately paid off.
 
-Where client and server run on different CPUs, to sleep and to be woken costs both
-more than all the rest of a request.  The next one often comes so soon that it takes
-less time, and less CPU, to wait for it awake.
+To sleep and to be woken takes longer than all the rest of a request: a turn of the trio
+loop, and where client and server run on different CPUs, two wake-ups of these.  The
+next request often comes before that.  Where its sender runs on our CPU, it is sent as
+soon as we make way for a moment; where it runs on another, while we wait awake.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
+from time import perf_counter
 
 import attrs
 import trio
@@ -18,49 +19,97 @@ from triofuse.session.intake import Arrival
 
 __all__ = ["Polling"]
 
+#: Seconds after which it was not the sender for whom we made way, but somebody who
+#: would compute for ever: a slice of his is longer (base_slice_ns in kernel/sched).
+_LONG = 250e-6
+
 #: A hit adds one up to the most; a miss costs as much as that.
 _MOST = 8
 _MISS = 4
 
-#: Moments of idleness that are slept through after a miss too many.
-_SKIPPED = 16
+#: How often we sleep at once after a miss too many: at first, and at the most, for
+#: where nobody ever comes so soon, each look is a loss.
+_SKIPPED = (16, 1024)
+
+
+@attrs.define(eq=False, repr=False)
+class _Luck:
+    """Whether something has lately paid off."""
+
+    _score: int = attrs.field(default=0, init=False)
+    _skip: int = attrs.field(default=0, init=False)
+    _skipped: int = attrs.field(default=_SKIPPED[0], init=False)
+
+    def is_to_be_tried(self) -> bool:
+        """Whether to try it, which is then to be noted."""
+        if self._skip:
+            self._skip -= 1
+            return False
+        return True
+
+    def note(self, hit: bool) -> None:
+        """Note whether it has paid off."""
+        if hit:
+            self._score = min(self._score + 1, _MOST)
+            self._skipped = _SKIPPED[0]
+            return
+        self._score -= _MISS
+        if self._score <= 0:
+            self._score = 0
+            self._skip = self._skipped
+            self._skipped = min(2 * self._skipped, _SKIPPED[1])
 
 
 @attrs.define(eq=False, repr=False)
 class Polling:
-    """Waits for the next request awake.
+    """Waits for the next request without sleeping; the loop stands still meanwhile.
 
     Attributes:
-      seconds: For how long at most; 0 is never.
+      seconds: For how long at most awake; 0 is not at all, nor making way.
     """
 
     seconds: float
     _receive: Callable[[], Arrival | None]
-    _score: int = attrs.field(default=0, init=False)
-    _skip: int = attrs.field(default=0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        if os.cpu_count() == 1:  # whom we wait for could not run meanwhile
-            self.seconds = 0.0
+    _making_way: _Luck = attrs.field(factory=_Luck, init=False)
+    _staying_awake: _Luck = attrs.field(factory=_Luck, init=False)
+    #: With one CPU nobody could send anything while we stay awake.
+    _alone: bool = attrs.field(factory=lambda: os.cpu_count() == 1, init=False)
 
     def poll(self) -> Arrival | None:
-        """Return the next request if it comes soon; the loop stands still meanwhile."""
-        if self._skip or not self.seconds:
-            self._skip = max(self._skip - 1, 0)
+        """Return the next request if it comes soon."""
+        if not self.seconds:
             return None
-        until = time.perf_counter() + self.seconds
-        while time.perf_counter() < until:
-            try:
+        arrival: Arrival | None = None
+        if self._making_way.is_to_be_tried():
+            arrival = self._make_way()
+        if arrival is None and not self._alone and self._staying_awake.is_to_be_tried():
+            arrival = self._stay_awake()
+        return arrival
+
+    def _make_way(self) -> Arrival | None:
+        """Let others have this CPU for a moment."""
+        start = perf_counter()
+        os.sched_yield()
+        arrival = self._look()
+        took = perf_counter() - start
+        self._making_way.note(arrival is not None and took < _LONG)
+        return arrival
+
+    def _stay_awake(self) -> Arrival | None:
+        """Look again and again."""
+        until = perf_counter() + self.seconds
+        arrival: Arrival | None = None
+        while arrival is None and perf_counter() < until:
+            arrival = self._look()
+        self._staying_awake.note(arrival is not None)
+        return arrival
+
+    def _look(self) -> Arrival | None:
+        """Return a request if there is one, behind any control requests."""
+        try:
+            while True:
                 arrival = self._receive()
-            except BlockingIOError:
-                continue
-            except (trio.EndOfChannel, trio.ClosedResourceError):
-                return None
-            if arrival is not None:
-                self._score = min(self._score + 1, _MOST)
-                return arrival
-        self._score -= _MISS
-        if self._score <= 0:
-            self._score = 0
-            self._skip = _SKIPPED
-        return None
+                if arrival is not None:
+                    return arrival
+        except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
+            return None
