@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -224,6 +225,36 @@ async def test_a_thread_of_a_request_tells_when_that_is_answered(abandon: bool) 
             caching.action = tell_in_a_thread
             await lookup(kernel, "trigger")
             assert (await kernel.notifications.receive()).payload == b"name"
+
+
+async def test_a_thread_that_was_left_behind_does_not_wait_for_a_later_request() -> (
+    None
+):
+    caching = Caching()
+    go = threading.Event()
+
+    async def leave_a_thread_behind() -> None:
+        with trio.CancelScope() as scope:
+
+            def tell() -> None:
+                trio.from_thread.run_sync(scope.cancel)
+                go.wait()
+                trio.from_thread.run(caching.notifier.inval_entry, 1, "name")
+
+            await trio.to_thread.run_sync(tell, abandon_on_cancel=True)
+
+    caching.action = leave_a_thread_behind
+    with trio.fail_after(10):
+        async with (
+            open_kernel(caching, max_handlers=1) as kernel,
+            trio.open_nursery() as nursery,
+        ):
+            await lookup(kernel, "trigger")
+            nursery.start_soon(lookup, kernel, "slow")
+            await caching.arrived.wait()
+            go.set()
+            assert (await kernel.notifications.receive()).payload == b"name"
+            caching.let_go.set()
 
 
 async def test_a_handler_that_another_has_started_is_no_task_of_its_request() -> None:

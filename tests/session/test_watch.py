@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 
 import pytest
@@ -88,8 +89,7 @@ async def test_what_somebody_else_has_read_is_served_beside_a_handler_that_watch
         async with open_kernel(probe, max_handlers=limit) as kernel:
             await kernel.lookup(1, "plain")
             await trio.testing.wait_all_tasks_blocked()
-            request = encode_request(Opcode.GETATTR, 4000, 1, (0, 0, 0), bytes(16))
-            os.write(kernel._socket.fileno(), request)
+            send_getattr(kernel, 4000)
             kernel.session.notifier._read_copies()  # the loop does not run meanwhile
 
             while probe.calls["getattr"] < 1:
@@ -123,6 +123,127 @@ async def test_a_request_that_awaits_twice_gives_the_watch_away_once() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert (await kernel.getattr(1)).ino == 1
         assert (await kernel.getattr(1)).ino == 1
+
+
+@pytest.fixture(params=range(10))
+def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run what can run at a time in another order for each number."""
+    monkeypatch.setattr("trio._core._run._r", random.Random(request.param))
+
+
+class Hoarding(Probe):
+    """A GETATTR of the root reads others, and takes until the slice is over.
+
+    Each of them waits until the last has come.
+    """
+
+    def __init__(self, count: int, clock: trio.testing.MockClock) -> None:
+        super().__init__()
+        self.kernel: FakeKernel
+        self.clock = clock
+        self.count = count
+
+    async def getattr(self, request: t.Getattr) -> t.FileAttr:
+        if request.nodeid == 1:
+            send_getattr(self.kernel, 3998, FILES["slow"])  # whose end sees the time
+            for number in range(self.count):
+                send_getattr(self.kernel, 4000 + 2 * number)
+            self.kernel.session.notifier._read_copies()
+            self.clock.jump(0.003)
+        if request.nodeid != FILES["plain"]:
+            return self.attr(request.nodeid)
+        self.calls["other"] += 1
+        if self.calls["other"] == self.count:
+            self.let_go.set()
+        await self.let_go.wait()
+        return self.attr(request.nodeid)
+
+
+def send_getattr(kernel: FakeKernel, unique: int, nodeid: int = 2) -> None:
+    """Have a request at the device that nobody in this program waits for."""
+    message = encode_request(Opcode.GETATTR, unique, nodeid, (0, 0, 0), bytes(16))
+    os.write(kernel._socket.fileno(), message)
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize(("count", "limit"), [(10, 1000), (2, 2), (3, 3)])
+async def test_what_is_queued_while_a_handler_pauses_is_not_left_there(
+    count: int, limit: int, mock_clock: trio.testing.MockClock
+) -> None:
+    hoarding = Hoarding(count, mock_clock)
+    async with open_kernel(hoarding, max_handlers=limit, busy_poll=0) as kernel:
+        hoarding.kernel = kernel
+        await kernel.lookup(1, "plain")
+        await trio.testing.wait_all_tasks_blocked()
+        await kernel.getattr(1)
+        await trio.testing.wait_all_tasks_blocked()
+        missing = count - hoarding.calls["other"]
+        hoarding.let_go.set()
+
+    assert missing == 0
+
+
+@pytest.mark.usefixtures("order")
+async def test_a_mount_that_ends_as_the_watch_changes_hands_ends_cleanly() -> None:
+    class Ending(Probe):
+        async def getattr(self, request: t.Getattr) -> t.FileAttr:
+            if request.nodeid == 1:
+                self.arrived.set()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                kernel.unmount()
+            return self.attr(request.nodeid)
+
+    ending = Ending()
+
+    async def read_another() -> None:
+        while not ending.arrived.is_set():
+            await trio.lowlevel.checkpoint()
+        send_getattr(kernel, 4000)
+        kernel.session.notifier._read_copies()
+
+    with trio.fail_after(10):
+        async with (
+            open_kernel(ending, busy_poll=0) as kernel,
+            trio.open_nursery() as nursery,
+        ):
+            await kernel.lookup(1, "plain")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(read_another)
+            await kernel.getattr(1)
+            await kernel.session.wait_unmounted()
+
+
+async def test_waiting_for_a_lock_leaves_no_handler_too_many() -> None:
+    class Locking(Probe):
+        most = 0
+
+        async def setlkw(self, request: t.Setlkw) -> None:
+            await self.arrived.wait()
+
+        async def getattr(self, request: t.Getattr) -> t.FileAttr:
+            self.calls["now"] += 1
+            self.most = max(self.most, self.calls["now"])
+            await self.let_go.wait()
+            self.calls["now"] -= 1
+            return self.attr(request.nodeid)
+
+    locking = Locking()
+    with trio.fail_after(10):
+        async with (
+            open_kernel(locking, max_handlers=1) as kernel,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(kernel.setlkw, 2, 7, t.FileLock(type=1))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(kernel.getattr, 2)
+            await trio.testing.wait_all_tasks_blocked()
+            locking.arrived.set()  # the lock is free, and there are two handlers
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(kernel.getattr, 3)
+            await trio.testing.wait_all_tasks_blocked()
+            locking.let_go.set()
+
+    assert locking.most == 1
 
 
 class Trap:

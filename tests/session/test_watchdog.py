@@ -14,8 +14,11 @@ import trio
 
 import triofuse
 from tests.session.probe import TEXT, Probe
-
-pytestmark = pytest.mark.mount
+from triofuse.session.intake import Arrival, Intake
+from triofuse.session.watchdog import Watchdog
+from triofuse.testing import open_kernel
+from triofuse.testing.messages import encode_request
+from triofuse.wire.opcodes import Opcode
 
 #: A program of its own: should the watchdog fail, only that hangs.
 PROGRAM = """
@@ -47,6 +50,7 @@ CALLS = {
 }
 
 
+@pytest.mark.mount
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_a_call_into_the_own_mount_from_the_serving_thread_fails_with_edeadlk(
     mountpoint: str, call: str
@@ -67,6 +71,7 @@ def test_a_call_into_the_own_mount_from_the_serving_thread_fails_with_edeadlk(
     assert "in main" in done.stderr  # where the thread stands
 
 
+@pytest.mark.mount
 async def test_a_loop_that_stands_still_for_other_reasons_refuses_nobody(
     mountpoint: str,
 ) -> None:
@@ -98,9 +103,25 @@ def _block_in_a_syscall(seconds: float) -> None:
     )
 
 
+@pytest.mark.mount
 async def test_no_thread_is_left_behind(mountpoint: str) -> None:
     before = threading.active_count()
     async with triofuse.mount(Probe(), mountpoint):
         assert any("watchdog" in thread.name for thread in threading.enumerate())
     assert not any("watchdog" in thread.name for thread in threading.enumerate())
     assert threading.active_count() <= before + 1  # trio's idle worker
+
+
+async def test_what_it_hands_over_too_late_is_dropped() -> None:
+    queued: list[Arrival] = []
+    async with open_kernel(Probe()) as kernel:
+        channel = kernel.session.channel
+        intake = Intake(channel, 8192, {}, lambda unique: None, 1 << 20)
+        watchdog = Watchdog(channel, intake, queued.append)
+        watchdog.start()
+        message = encode_request(Opcode.GETATTR, 4, 1, (0, 0, 0), bytes(16))
+        watchdog._hand_over(message)
+        watchdog.stop()
+        watchdog._hand_over(message)
+
+    assert len(queued) == 1

@@ -20,6 +20,7 @@ from triofuse.session.pending import (
     UNINTERRUPTED,
     Pending,
     Serving,
+    note_wait,
 )
 from triofuse.session.polling import Polling
 from triofuse.session.service import Service
@@ -106,9 +107,8 @@ class Handlers:
         return self._coming or self._pausing
 
     def _start(self) -> None:
-        """Start a handler if one is needed; one that watches cannot look here."""
-        serving = self.running - self._watch.by_handler
-        if self._queued > self._idle and serving < self.limit:
+        """Start a handler if one is needed."""
+        if self._queued > self._idle and self._serving < self.limit:
             self.running += 1
             self._coming = True
             self._nursery.start_soon(self._handle)
@@ -130,6 +130,7 @@ class Handlers:
 
     def _let_go(self) -> None:
         """See that somebody watches the device while a handler lets go of the loop."""
+        note_wait()
         if self._pausing:
             return
         self._waits += 1
@@ -166,10 +167,9 @@ class Handlers:
                 arrival = self._polling.poll()
                 idle = arrival is None
             except (trio.EndOfChannel, trio.ClosedResourceError):
-                self._watch.give_to_reader()
                 idle, waits = True, _NEVER
             if idle:
-                if waits == self._waits and not self._watch.by_handler:
+                if self._may_watch(waits):
                     if not await self._watch_device():
                         return False
                 else:
@@ -177,6 +177,7 @@ class Handlers:
                     if arrival is None:
                         return False
                 now, waits = self._begin_slice(), self._waits
+                serving.waited = False
             if arrival is None:  # a control request, already dealt with
                 now += _CONTROL
                 continue
@@ -186,18 +187,25 @@ class Handlers:
             running[unique] = serving
             if pending.interrupted:
                 pending.start_interrupted(unique)
+            apart = opcode in _APART
             try:
-                if opcode in _APART:
-                    await self._serve_apart(serving)
-                else:
-                    await serve(serving)
+                await (self._serve_apart(serving) if apart else serve(serving))
             finally:
                 del running[unique]
                 if pending.deferred:
                     self._notifier.send_deferred(unique)
                 if type(message) is not bytes:
                     self._intake.recycle(message)
+            if apart and self._serving > self.limit:
+                return False
+            if serving.waited and not serving.cancelled:
+                serving = serving.renewed()
         return True
+
+    @property
+    def _serving(self) -> int:
+        """How many handlers may be serving: one that watches does not."""
+        return self.running - self._watch.by_handler
 
     def _begin_slice(self) -> float:
         """Set when the other tasks are to run again, unless somebody is to go on then.
@@ -269,12 +277,18 @@ class Handlers:
                 return arrival
         return None
 
-    async def _watch_device(self) -> bool:
-        """Wait until the device has something; False if this handler may end.
+    def _may_watch(self, waits: int) -> bool:
+        """Whether a handler that idles is to watch the device.
 
-        Only for one that has not waited for anything else since the last time: the
-        next request might make it wait again, and then it is no gain that it watches.
+        Not with something in the queue, nor if it has waited for anything since
+        ``_waits`` was ``waits``: its next request might make it wait again, and then
+        it is no gain that it watches.
         """
+        idle = self._queued <= self._idle and waits == self._waits
+        return idle and not self._watch.by_handler
+
+    async def _watch_device(self) -> bool:
+        """Wait until the device has something; False if this handler may end."""
         self._watch.take()
         try:
             await self._intake.wait()
@@ -282,14 +296,11 @@ class Handlers:
             pass  # as the next look will tell
         finally:
             self._watch.by_handler = False
-        if self.running <= self.limit:
-            return True
-        self._watch.give_to_reader()
-        return False
+        return self.running <= self.limit
 
     async def _wait(self) -> Arrival | None:
         """Sleep until there is a request; None means that this handler may end."""
-        while self._idle < _MAX_IDLE:
+        while self._idle < _MAX_IDLE or self._queued > self._idle:
             self._idle += 1
             try:
                 message = await self._receive.receive()

@@ -29,6 +29,7 @@ __all__ = [
     "Fate",
     "Pending",
     "Serving",
+    "note_wait",
 ]
 
 #: What no caller waits for or interrupts, and must be done even when the mount ends.
@@ -44,6 +45,13 @@ _served_by: ContextVar[Serving | None] = ContextVar("_served_by", default=None)
 #: The request that the handler was serving when it started a task, or one from which
 #: that descends; 0 in the handler itself.
 _started_in: ContextVar[int] = ContextVar("_started_in", default=0)
+
+
+def note_wait() -> None:
+    """Note that the calling handler lets go of the loop."""
+    serving = _served_by.get()
+    if serving is not None:
+        serving.waited = True
 
 
 class Deferred(NamedTuple):
@@ -81,6 +89,7 @@ class Serving:
         the clock.
       expired: Whether its time was up.
       answered: Whether the caller was answered without waiting for it any longer.
+      waited: Whether the handler has let go of the loop meanwhile.
     """
 
     task: trio.lowlevel.Task
@@ -89,11 +98,21 @@ class Serving:
     cancelled: bool = False
     expired: bool = False
     answered: bool = False
+    waited: bool = False
 
     def begin(self) -> None:
         """Have the calling task, which is the handler, known as such."""
         _served_by.set(self)
         _started_in.set(0)  # it may have been started by another handler
+
+    def renewed(self) -> Serving:
+        """Return another for the next request of the same handler.
+
+        A thread that this one waited for, and has left behind, goes on with this one.
+        """
+        serving = Serving(self.task, self.scope)
+        serving.begin()
+        return serving
 
     def cancel(self) -> None:
         """Cancel the request that is being served."""
@@ -188,6 +207,7 @@ class Descent(trio.abc.Instrument):
     would take 4 % of it.
     """
 
+    @trio.lowlevel.enable_ki_protection  # or Ctrl-C would end here, and the notes
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Look who starts a task: this is called by whoever does."""
         serving = _served_by.get()

@@ -130,6 +130,8 @@ class Watchdog:
 
     def _hand_over(self, message: Message) -> None:
         """Treat a message as if the loop had read it; this runs in the loop."""
+        if self._over.is_set():  # nobody is there to treat it, or waits for that
+            return
         arrival = self._intake.sort(message)
         if arrival is not None:
             self._queue(arrival)
