@@ -12,8 +12,10 @@ import trio
 
 from triofuse.session.intake import Arrival
 from triofuse.session.polling import Polling
+from triofuse.wire.opcodes import Opcode
 
 ARRIVAL: Arrival = (1, 2, b"", 0.0)
+LOOKUP, RELEASE = int(Opcode.LOOKUP), int(Opcode.RELEASE)
 NEVER = float("inf")
 
 
@@ -71,7 +73,7 @@ def compute() -> None:
 def test_who_runs_on_our_cpu_sends_when_we_make_way(device: Device) -> None:
     send_at_once(device)
 
-    assert Polling(1.0, device.receive).poll() is ARRIVAL
+    assert Polling(1.0, device.receive).poll(LOOKUP) is ARRIVAL
     assert device.made_way == 1
 
 
@@ -85,7 +87,7 @@ def test_who_is_made_way_for_in_vain_is_left_alone_for_longer_and_longer(
 
     while len(made_way_at) < 9:
         before = device.made_way
-        polling.poll()
+        polling.poll(LOOKUP)
         if device.made_way > before:
             made_way_at.append(polls)
         polls += 1
@@ -105,64 +107,76 @@ def test_who_computes_for_long_is_not_made_way_for_again(device: Device) -> None
     device.others = send_and_compute
     polling = Polling(1.0, device.receive)
 
-    assert polling.poll() is ARRIVAL  # but not thanks to that
-    polling.poll()
+    assert polling.poll(LOOKUP) is ARRIVAL  # but not thanks to that
+    polling.poll(LOOKUP)
     assert device.made_way == 1
 
 
 def test_a_request_that_comes_soon_is_found_awake(device: Device) -> None:
     device.looks = 3
 
-    assert Polling(1.0, device.receive).poll() is ARRIVAL
+    assert Polling(1.0, device.receive).poll(LOOKUP) is ARRIVAL
 
 
 def test_it_gives_up_after_its_time(device: Device) -> None:
     device.looks = NEVER
 
-    assert Polling(20e-6, device.receive).poll() is None
+    assert Polling(20e-6, device.receive).poll(LOOKUP) is None
     assert device.asked > 0
 
 
 def test_after_a_miss_it_sleeps_at_once_for_a_while(device: Device) -> None:
     device.looks = NEVER
     polling = Polling(20e-6, device.receive)
-    polling.poll()
+    polling.poll(LOOKUP)
     device.asked = 0
 
     for _ in range(16):
-        assert polling.poll() is None
+        assert polling.poll(LOOKUP) is None
     assert device.asked == 0
-    polling.poll()
+    polling.poll(LOOKUP)
     assert device.asked > 0
 
 
 def test_as_long_as_it_has_paid_off_a_miss_is_forgiven(device: Device) -> None:
     polling = Polling(20e-6, device.receive)
     for _ in range(8):
-        polling.poll()
+        polling.poll(LOOKUP)
     device.looks = NEVER
-    polling.poll()
+    polling.poll(LOOKUP)
 
     device.looks = 1
     device.asked = 0
-    assert polling.poll() is ARRIVAL
+    assert polling.poll(LOOKUP) is ARRIVAL
+
+
+def test_what_follows_one_operation_says_nothing_about_another(device: Device) -> None:
+    polling = Polling(1e-6, device.receive)
+    for _ in range(100):
+        device.looks = NEVER
+        polling.poll(RELEASE)
+        send_at_once(device)
+        assert polling.poll(LOOKUP) is ARRIVAL
+        device.others = lambda: None
+
+    assert device.made_way < 110
 
 
 def test_control_requests_do_not_end_it(device: Device) -> None:
     answers = iter([None, None, ARRIVAL])
 
-    assert Polling(1.0, lambda: next(answers)).poll() is ARRIVAL
+    assert Polling(1.0, lambda: next(answers)).poll(LOOKUP) is ARRIVAL
 
 
 def test_the_end_of_the_connection_ends_it(device: Device) -> None:
     device.looks = NEVER
     device.error = trio.EndOfChannel
 
-    assert Polling(1e-6, device.receive).poll() is None
+    assert Polling(1e-6, device.receive).poll(LOOKUP) is None
 
 
 def test_zero_seconds_are_never(device: Device) -> None:
-    assert Polling(0.0, device.receive).poll() is None
+    assert Polling(0.0, device.receive).poll(LOOKUP) is None
     assert (device.asked, device.made_way) == (0, 0)
 
 
@@ -172,5 +186,5 @@ def test_with_one_cpu_nobody_could_send_unless_we_make_way(
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     device.looks = NEVER
 
-    assert Polling(1.0, device.receive).poll() is None
+    assert Polling(1.0, device.receive).poll(LOOKUP) is None
     assert (device.asked, device.made_way) == (1, 1)

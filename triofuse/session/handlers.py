@@ -164,7 +164,7 @@ class Handlers:
                     queued = self._queued_nowait() if self._queued else None
                     arrival = queued or receive()
             except BlockingIOError:
-                arrival = self._polling.poll()
+                arrival = self._polling.poll(serving.arrival[0])
                 idle = arrival is None
             except (trio.EndOfChannel, trio.ClosedResourceError):
                 idle, waits = True, _NEVER

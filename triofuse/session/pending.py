@@ -110,7 +110,7 @@ class Serving:
 
         A thread that this one waited for, and has left behind, goes on with this one.
         """
-        serving = Serving(self.task, self.scope)
+        serving = Serving(self.task, self.scope, self.arrival)
         serving.begin()
         return serving
 

@@ -4,11 +4,15 @@ To sleep and to be woken takes longer than all the rest of a request: a turn of 
 loop, and where client and server run on different CPUs, two wake-ups of these.  The
 next request often comes before that.  Where its sender runs on our CPU, it is sent as
 soon as we make way for a moment; where it runs on another, while we wait awake.
+
+Whether it comes so soon depends most on what was answered: who has looked up a name
+asks for more at once, who has released a file does something else.
 """
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter
 
@@ -60,6 +64,10 @@ class _Luck:
             self._skipped = min(2 * self._skipped, _SKIPPED[1])
 
 
+#: By the opcode of the request that was answered last.
+_Lucks = defaultdict[int, _Luck]
+
+
 @attrs.define(eq=False, repr=False)
 class Polling:
     """Waits for the next request without sleeping; the loop stands still meanwhile.
@@ -70,38 +78,44 @@ class Polling:
 
     seconds: float
     _receive: Callable[[], Arrival | None]
-    _making_way: _Luck = attrs.field(factory=_Luck, init=False)
-    _staying_awake: _Luck = attrs.field(factory=_Luck, init=False)
+    _making_way: _Lucks = attrs.field(factory=lambda: defaultdict(_Luck), init=False)
+    _staying_awake: _Lucks = attrs.field(factory=lambda: defaultdict(_Luck), init=False)
     #: With one CPU nobody could send anything while we stay awake.
     _alone: bool = attrs.field(factory=lambda: os.cpu_count() == 1, init=False)
 
-    def poll(self) -> Arrival | None:
-        """Return the next request if it comes soon."""
+    def poll(self, answered: int) -> Arrival | None:
+        """Return the next request if it comes soon.
+
+        Args:
+          answered: The opcode of the last one, 0 if there was none.
+        """
         if not self.seconds:
             return None
         arrival: Arrival | None = None
-        if self._making_way.is_to_be_tried():
-            arrival = self._make_way()
-        if arrival is None and not self._alone and self._staying_awake.is_to_be_tried():
-            arrival = self._stay_awake()
+        luck = self._making_way[answered]
+        if luck.is_to_be_tried():
+            arrival = self._make_way(luck)
+        luck = self._staying_awake[answered]
+        if arrival is None and not self._alone and luck.is_to_be_tried():
+            arrival = self._stay_awake(luck)
         return arrival
 
-    def _make_way(self) -> Arrival | None:
+    def _make_way(self, luck: _Luck) -> Arrival | None:
         """Let others have this CPU for a moment."""
         start = perf_counter()
         os.sched_yield()
         arrival = self._look()
         took = perf_counter() - start
-        self._making_way.note(arrival is not None and took < _LONG)
+        luck.note(arrival is not None and took < _LONG)
         return arrival
 
-    def _stay_awake(self) -> Arrival | None:
+    def _stay_awake(self, luck: _Luck) -> Arrival | None:
         """Look again and again."""
         until = perf_counter() + self.seconds
         arrival: Arrival | None = None
         while arrival is None and perf_counter() < until:
             arrival = self._look()
-        self._staying_awake.note(arrival is not None)
+        luck.note(arrival is not None)
         return arrival
 
     def _look(self) -> Arrival | None:

@@ -109,8 +109,9 @@ class Session:
       strict: Whether a bug of the filesystem ends the session, for tests.  Without
         it the caller gets EIO and the log the traceback.
       measure: Whether latencies and bytes are taken for `statistics`; costs 3 %.
-      busy_poll: Seconds for which the next request is waited for awake, as long as
-        that has lately paid off; 0 is never.
+      busy_poll: Seconds for which a handler that idles waits for the next request
+        awake, having made way for others on its CPU, as long as that has lately paid
+        off; 0 is for sleeping at once.
       agreement: What was offered, wanted, granted and refused, and why; None until
         INIT has been answered.  ``print(session.agreement)`` tells it all.
       notifier: Tells the kernel what has changed; also ``filesystem.notifier``.
