@@ -138,3 +138,18 @@ async def test_whoever_must_look_finds_one_more_although_there_is_no_room() -> N
     for _, _, message, _ in (first, second):
         intake.recycle(message)
     assert intake.receive_nowait() is not None
+
+
+async def test_writes_one_after_the_other_come_in_one_buffer() -> None:
+    """The one that the CPU has in its caches."""
+    channel = cast("Channel", Endless())
+    intake = Intake(channel, SIZE, {}, lambda unique: None, max_payload=SIZE)
+    buffers = []
+    for _ in range(4):
+        arrival = intake.receive_nowait()
+        assert arrival is not None
+        assert isinstance(arrival[2], memoryview)
+        buffers.append(arrival[2].obj)
+        intake.recycle(arrival[2])
+
+    assert buffers[1] is buffers[2] is buffers[3]

@@ -29,6 +29,9 @@ _COPY_LIMIT = 16 << 10
 #: Buffers that are kept for the next large message.
 _MAX_SPARES = 4
 
+#: The first one is mapped, and takes no memory where nothing comes in.
+_Buffer = bytearray | mmap.mmap
+
 #: Opcode, unique, message, and when it came, in trio's time.
 Arrival = tuple[int, int, Message, float]
 
@@ -55,19 +58,18 @@ class Intake:
     max_payload: int
     is_copy: Callable[[int], bool] | None = attrs.field(default=None, init=False)
     _now: Callable[[], float] = attrs.field(init=False)
-    _receive: Callable[[bytearray | mmap.mmap], int] = attrs.field(init=False)
+    _receive: Callable[[_Buffer], int] = attrs.field(init=False)
     _held: int = attrs.field(default=0, init=False)
     _room: trio.Event = attrs.field(factory=trio.Event, init=False)
     _patience: float = attrs.field(default=_PATIENCE[0], init=False)
     _may_look: bool = attrs.field(default=False, init=False)
-    _buffer: bytearray | mmap.mmap = attrs.field(init=False)
+    _buffer: _Buffer = attrs.field(init=False)
     _view: memoryview = attrs.field(init=False)
-    _spares: list[bytearray] = attrs.field(factory=list, init=False)
+    _spares: list[_Buffer] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time
         self._receive = self._channel.receive
-        # Small messages never touch most of the first one: no memory for that.
         self._buffer = anonymous(self.size)
         self._view = memoryview(self._buffer)
 
@@ -141,7 +143,7 @@ class Intake:
             buffer.append(buffer.pop())  # not allowed while any view exists
         except BufferError:
             return
-        self._spares.append(buffer)
+        self._spares.append(self._receive_into(buffer))  # still in the CPU's caches
 
     async def wait(self) -> None:
         """Wait until there may be something to receive.
@@ -164,10 +166,15 @@ class Intake:
         """Return a view of the buffer, and put another in its place."""
         self._held += size
         message = self._view[:size]
-        self._view.release()
-        self._buffer = self._spares.pop() if self._spares else bytearray(self.size)
-        self._view = memoryview(self._buffer)
+        self._receive_into(self._spares.pop() if self._spares else bytearray(self.size))
         return message
+
+    def _receive_into(self, buffer: _Buffer) -> _Buffer:
+        """Have another receive buffer; return the one that was it."""
+        former, self._buffer = self._buffer, buffer
+        self._view.release()
+        self._view = memoryview(buffer)
+        return former
 
     def _complain(self, message: Message, exc: ProtocolError) -> None:
         head = bytes(message[:64]).hex(" ", 8)
