@@ -7,9 +7,11 @@ import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+import pytest
 import trio
 
 import triofuse as t
+from triofuse.testing import FakeKernel
 
 FILE = 2
 FOR_EVER = 3600.0
@@ -70,3 +72,9 @@ class Caching(t.Filesystem):
         if self.slow:
             await self._hold()
         return self.content[request.offset : request.offset + request.size]
+
+
+async def lookup(kernel: FakeKernel, name: str) -> None:
+    """Look up one of the names that do something and are not there."""
+    with pytest.raises(OSError, match="No such file"):
+        await kernel.lookup(1, name)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -25,10 +26,10 @@ __all__ = [
     "MUST_RUN",
     "UNINTERRUPTED",
     "Deferred",
-    "Descent",
     "Fate",
     "Pending",
     "Serving",
+    "descent_noted",
     "note_wait",
 ]
 
@@ -200,7 +201,7 @@ class Pending:
             self.running[unique].cancel()
 
 
-class Descent(trio.abc.Instrument):
+class _Descent(trio.abc.Instrument):
     """Notes in each task that a handler starts which request that is for.
 
     The handler itself need not note anything for each request: a context variable
@@ -213,3 +214,21 @@ class Descent(trio.abc.Instrument):
         serving = _served_by.get()
         if serving is not None and not _started_in.get():
             task.context.run(_started_in.set, serving.arrival[1])
+
+
+#: One for all sessions of a loop, for each task of the program pays for it.
+_descent = _Descent()
+_sessions: trio.lowlevel.RunVar[int] = trio.lowlevel.RunVar("_sessions", 0)
+
+
+@contextmanager
+def descent_noted() -> Iterator[None]:
+    """Have tasks know which request they are for, while a session serves."""
+    trio.lowlevel.add_instrument(_descent)
+    _sessions.set(_sessions.get() + 1)
+    try:
+        yield
+    finally:
+        _sessions.set(_sessions.get() - 1)
+        if not _sessions.get():
+            trio.lowlevel.remove_instrument(_descent)

@@ -30,7 +30,7 @@ from triofuse.session.handshake import receive_offer
 from triofuse.session.insight import InFlight, in_flight, statistics
 from triofuse.session.intake import Intake
 from triofuse.session.notifier import SessionNotifier
-from triofuse.session.pending import Descent, Pending
+from triofuse.session.pending import Pending, descent_noted
 from triofuse.session.polling import Polling
 from triofuse.session.reader import Reader
 from triofuse.session.service import Service
@@ -246,17 +246,15 @@ class Session:
             self.measure,
             self._pending.renumbered,
         )
-        descent = Descent()
-        trio.lowlevel.add_instrument(descent)
         try:
-            async with trio.open_nursery() as outer:
-                outer.start_soon(self._cut_off, agreement.receive_size)
-                async with trio.open_nursery() as nursery:
-                    self._start(nursery, agreement, handles, service)
-                    task_status.started(self)
-                outer.cancel_scope.cancel()
+            with descent_noted():
+                async with trio.open_nursery() as outer:
+                    outer.start_soon(self._cut_off, agreement.receive_size)
+                    async with trio.open_nursery() as nursery:
+                        self._start(nursery, agreement, handles, service)
+                        task_status.started(self)
+                    outer.cancel_scope.cancel()
         finally:
-            trio.lowlevel.remove_instrument(descent)
             service.close()
             await self._clean_up("release", handles.release_all)
 
