@@ -2,8 +2,8 @@
 
 A handler that has replied looks at the device once more before it sleeps: most
 often the next request is there already, and two task switches and an epoll round
-are saved (12 us of 17 us for a small read).  It does so a limited number of times
-before it lets the other tasks of the program run.
+are saved (12 us of 17 us for a small read).  It does so for a limited time before it
+lets the other tasks of the program run.  With nothing to do, it waits for the device.
 """
 
 from __future__ import annotations
@@ -16,12 +16,7 @@ import trio
 
 from triofuse.session.intake import Arrival, Intake
 from triofuse.session.notifier import SessionNotifier
-from triofuse.session.pending import (
-    UNINTERRUPTED,
-    Pending,
-    Serving,
-    note_wait,
-)
+from triofuse.session.pending import UNINTERRUPTED, Pending, Serving, note_wait
 from triofuse.session.polling import Polling
 from triofuse.session.service import Service
 from triofuse.session.watch import LettingGo, Watch

@@ -24,7 +24,7 @@ from triofuse.session.intake import Arrival
 __all__ = ["Polling"]
 
 #: Seconds after which it was not the sender for whom we made way, but somebody who
-#: would compute for ever: a slice of his is longer (base_slice_ns in kernel/sched).
+#: computes on and on: their slice is longer (base_slice_ns in kernel/sched).
 _LONG = 250e-6
 
 #: A hit adds one up to the most; a miss costs as much as that.
@@ -119,11 +119,8 @@ class Polling:
         return arrival
 
     def _look(self) -> Arrival | None:
-        """Return a request if there is one, behind any control requests."""
+        """Return a request if there is one; one for the session itself is none."""
         try:
-            while True:
-                arrival = self._receive()
-                if arrival is not None:
-                    return arrival
+            return self._receive()
         except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
             return None

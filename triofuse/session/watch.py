@@ -62,10 +62,10 @@ class Watch:
 
 @attrs.define(eq=False, repr=False)
 class LettingGo:
-    """Awaits a coroutine, and calls a function each time that lets go of the loop.
+    """Awaits a coroutine, and calls a function each time it lets go of the loop, or ends.
 
-    A coroutine that is awaited directly does so unseen.  Where it stands is to be seen
-    as if nothing were in between: ``cr_frame`` and ``cr_await`` are what
+    Who awaits it directly does not see that.  Where it stands is shown as if nothing
+    were in between: ``cr_frame`` and ``cr_await`` are what
     ``trio.lowlevel.Task.iter_await_frames`` asks for.
     """
 
