@@ -96,20 +96,26 @@ def test_who_is_made_way_for_in_vain_is_left_alone_for_longer_and_longer(
     assert gaps == [16, 32, 64, 128, 256, 512, 1024, 1024]
 
 
-def test_who_computes_for_long_is_not_made_way_for_again(device: Device) -> None:
+@pytest.mark.parametrize("hits", [0, 100])
+def test_who_computes_for_long_is_not_made_way_for_again(
+    device: Device, hits: int
+) -> None:
     send_at_once(device)
     send = device.others
+    polling = Polling(1.0, device.receive)
+    for _ in range(hits):
+        assert polling.poll(LOOKUP) is ARRIVAL
+        device.looks = NEVER
 
     def send_and_compute() -> None:
         send()
         compute()
 
     device.others = send_and_compute
-    polling = Polling(1.0, device.receive)
-
     assert polling.poll(LOOKUP) is ARRIVAL  # but not thanks to that
     polling.poll(LOOKUP)
-    assert device.made_way == 1
+
+    assert device.made_way == hits + 1
 
 
 def test_a_request_that_comes_soon_is_found_awake(device: Device) -> None:

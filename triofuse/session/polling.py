@@ -27,9 +27,11 @@ __all__ = ["Polling"]
 #: computes on and on: their slice is longer (base_slice_ns in kernel/sched).
 _LONG = 250e-6
 
-#: A hit adds one up to the most; a miss costs as much as that.
+#: What is noted adds up, to the most; what took too long wipes out all that.
 _MOST = 8
-_MISS = 4
+_HIT = 1
+_MISS = -4
+_TOO_LONG = -_MOST
 
 #: How often we sleep at once after a miss too many: at first, and at the most, for
 #: where nobody ever comes so soon, each look is a loss.
@@ -51,14 +53,12 @@ class _Luck:
             return False
         return True
 
-    def note(self, hit: bool) -> None:
+    def note(self, gain: int) -> None:
         """Note whether it has paid off."""
-        if hit:
-            self._score = min(self._score + 1, _MOST)
+        self._score = min(self._score + gain, _MOST)
+        if gain > 0:
             self._skipped = _SKIPPED[0]
-            return
-        self._score -= _MISS
-        if self._score <= 0:
+        elif self._score <= 0:
             self._score = 0
             self._skip = self._skipped
             self._skipped = min(2 * self._skipped, _SKIPPED[1])
@@ -105,8 +105,10 @@ class Polling:
         start = perf_counter()
         os.sched_yield()
         arrival = self._look()
-        took = perf_counter() - start
-        luck.note(arrival is not None and took < _LONG)
+        if perf_counter() - start >= _LONG:
+            luck.note(_TOO_LONG)
+        else:
+            luck.note(_MISS if arrival is None else _HIT)
         return arrival
 
     def _stay_awake(self, luck: _Luck) -> Arrival | None:
@@ -115,7 +117,7 @@ class Polling:
         arrival: Arrival | None = None
         while arrival is None and perf_counter() < until:
             arrival = self._look()
-        luck.note(arrival is not None)
+        luck.note(_MISS if arrival is None else _HIT)
         return arrival
 
     def _look(self) -> Arrival | None:
