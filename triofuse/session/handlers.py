@@ -16,7 +16,7 @@ import trio
 
 from triofuse.session.intake import Arrival, Intake
 from triofuse.session.notifier import SessionNotifier
-from triofuse.session.pending import UNINTERRUPTED, Pending, Serving, note_wait
+from triofuse.session.pending import UNINTERRUPTED, Pending, Serving
 from triofuse.session.polling import Polling
 from triofuse.session.service import Service
 from triofuse.session.watch import LettingGo, Watch
@@ -73,7 +73,8 @@ class Handlers:
     _pausing: bool = attrs.field(default=False, init=False)
     #: Whether one was woken or started, and has not begun.
     _coming: bool = attrs.field(default=False, init=False)
-    #: How often one has let go of the loop other than to pause.
+    #: How often one has let go of the loop, and how often other than to pause.
+    _turns: int = attrs.field(default=0, init=False)
     _waits: int = attrs.field(default=0, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
@@ -125,12 +126,13 @@ class Handlers:
 
     def _let_go(self) -> None:
         """See that somebody watches the device while a handler lets go of the loop."""
-        note_wait()
+        self._turns += 1
         if self._pausing:
             return
         self._waits += 1
-        if not (self._coming or self._watch.by_handler):
-            self._watch.give_to_reader()
+        watch = self._watch
+        if not (watch.by_reader or watch.by_handler or self._coming):
+            watch.give_to_reader()
 
     async def _serve_all(self) -> None:
         """Serve requests, in one cancel scope until an INTERRUPT has spent it."""
@@ -172,7 +174,6 @@ class Handlers:
                     if arrival is None:
                         return False
                 now, waits = self._begin_slice(), self._waits
-                serving.waited = False
             if arrival is None:  # a control request, already dealt with
                 now += _CONTROL
                 continue
@@ -182,7 +183,7 @@ class Handlers:
             running[unique] = serving
             if pending.interrupted:
                 pending.start_interrupted(unique)
-            apart = opcode in _APART
+            apart, turns = opcode in _APART, self._turns
             try:
                 await (self._serve_apart(serving) if apart else serve(serving))
             finally:
@@ -193,7 +194,7 @@ class Handlers:
                     self._intake.recycle(message)
             if apart and self._serving > self.limit:
                 return False
-            if serving.waited and not serving.cancelled:
+            if turns != self._turns and not serving.cancelled:
                 serving = serving.renewed()
         return True
 

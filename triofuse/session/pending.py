@@ -30,7 +30,6 @@ __all__ = [
     "Pending",
     "Serving",
     "descent_noted",
-    "note_wait",
 ]
 
 #: What no caller waits for or interrupts, and must be done even when the mount ends.
@@ -46,13 +45,6 @@ _served_by: ContextVar[Serving | None] = ContextVar("_served_by", default=None)
 #: The request that the handler was serving when it started a task, or one from which
 #: that descends; 0 in the handler itself.
 _started_in: ContextVar[int] = ContextVar("_started_in", default=0)
-
-
-def note_wait() -> None:
-    """Note that the calling handler lets go of the loop."""
-    serving = _served_by.get()
-    if serving is not None:
-        serving.waited = True
 
 
 class Deferred(NamedTuple):
@@ -90,7 +82,6 @@ class Serving:
         the clock.
       expired: Whether its time was up.
       answered: Whether the caller was answered without waiting for it any longer.
-      waited: Whether the handler has let go of the loop meanwhile.
     """
 
     task: trio.lowlevel.Task
@@ -99,7 +90,6 @@ class Serving:
     cancelled: bool = False
     expired: bool = False
     answered: bool = False
-    waited: bool = False
 
     def begin(self) -> None:
         """Have the calling task, which is the handler, known as such."""
@@ -109,7 +99,7 @@ class Serving:
     def renewed(self) -> Serving:
         """Return another for the next request of the same handler.
 
-        A thread that this one waited for, and has left behind, goes on with this one.
+        A thread that a method waited for, and has left behind, keeps the former.
         """
         serving = Serving(self.task, self.scope, self.arrival)
         serving.begin()

@@ -35,7 +35,7 @@ class Reader:
         batch = 1
         with suppress(trio.EndOfChannel, trio.ClosedResourceError):
             while True:
-                with await self._watch.wait_wanted():
+                with await self._watch.wait_given():
                     while self._watch.by_reader:
                         await self._intake.wait()
                         if self._handlers.will_read:  # without a detour by the queue

@@ -26,37 +26,32 @@ class Watch:
 
     Attributes:
       by_handler: Whether a handler has it.
+      by_reader: Whether the reader has it, or is on its way to it.
     """
 
     by_handler: bool = attrs.field(default=False, init=False)
-    #: Set while the reader has it, or is on its way to it.
-    _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
+    by_reader: bool = attrs.field(default=True, init=False)
+    _given: trio.Event = attrs.field(factory=trio.Event, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._wanted.set()
-
-    @property
-    def by_reader(self) -> bool:
-        """Whether the reader has it."""
-        return self._wanted.is_set()
-
-    async def wait_wanted(self) -> trio.CancelScope:
+    async def wait_given(self) -> trio.CancelScope:
         """Wait, as the reader, for the turn; return the scope to take it in."""
-        while not self._wanted.is_set():
-            await self._wanted.wait()
+        while not self.by_reader:
+            await self._given.wait()
         self._scope = trio.CancelScope()
         return self._scope
 
     def give_to_reader(self) -> None:
         """Have the reader watch."""
-        self._wanted.set()
+        self.by_reader = True
+        self._given.set()
 
     def take(self) -> None:
         """Take the turn, as a handler; from the reader, where it has it."""
         self.by_handler = True
-        if self._wanted.is_set():
-            self._wanted = trio.Event()
+        if self.by_reader:
+            self.by_reader = False
+            self._given = trio.Event()
             self._scope.cancel()
 
 
