@@ -14,7 +14,7 @@ __all__ = ["draw"]
 #: What the picture shows, with its title there.
 ROWS = [
     ("stat", "stat(2), uncached"),
-    ("stat, after 100 us of work", "the same, now and then"),
+    ("stat, after 100 us of work", "stat(2), 100 us after the last"),
     ("open+close", "open(2), close(2)"),
     ("create+unlink", "create and unlink a file"),
     ("list 10,000 with attributes", "list 10,000 files with attributes"),
