@@ -153,16 +153,8 @@ def run_client(
     Raises:
       BenchmarkError: It failed, or did not come to an end.
     """
-    words = [
-        "--seconds",
-        seconds,
-        "--think",
-        think,
-        "--clients",
-        clients,
-        "--server",
-        server.pid,
-    ]
+    words = ["--seconds", seconds, "--think", think]
+    words += ["--clients", clients, "--server", server.pid]
     module = [sys.executable, "-m", "tests.benchmarks.client"]
     command = [*module, measure, server.directory, *map(str, words)]
     if cpus:

@@ -12,7 +12,7 @@ import trio.testing
 
 import triofuse as t
 from tests.session.probe import FILES, TEXT, Probe
-from triofuse.session.watch import LettingGo
+from triofuse.session.watch import LettingGo, Watch
 from triofuse.testing import FakeKernel, open_kernel
 from triofuse.testing.messages import encode_request
 from triofuse.wire.opcodes import Opcode
@@ -111,7 +111,18 @@ async def test_the_end_of_the_connection_is_not_lost_on_a_handler_that_watches()
             await kernel.session.wait_unmounted()
 
 
-async def test_a_request_that_awaits_twice_gives_the_watch_away_once() -> None:
+async def test_a_request_that_awaits_twice_gives_the_watch_away_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Watch] = []
+    give_to_reader = Watch.give_to_reader
+
+    def give(watch: Watch) -> None:
+        given.append(watch)
+        give_to_reader(watch)
+
+    monkeypatch.setattr(Watch, "give_to_reader", give)
+
     class Patient(Probe):
         async def getattr(self, request: t.Getattr) -> t.FileAttr:
             await trio.testing.wait_all_tasks_blocked()
@@ -121,8 +132,11 @@ async def test_a_request_that_awaits_twice_gives_the_watch_away_once() -> None:
     async with open_kernel(Patient()) as kernel:
         await kernel.lookup(1, "plain")
         await trio.testing.wait_all_tasks_blocked()
+        assert not given
         assert (await kernel.getattr(1)).ino == 1
-        assert (await kernel.getattr(1)).ino == 1
+        assert len(given) == 1
+        assert (await kernel.getattr(1)).ino == 1  # the reader has it still
+        assert len(given) == 1
 
 
 @pytest.fixture(params=range(10))
