@@ -91,6 +91,8 @@ class Passthrough(triofuse.Filesystem):
         self._valid = valid
         self._backed = backed
         self._writers: dict[int, int] = {}  # nodeids by handle
+        # Threads that wait for this mount may have used up trio's common limiter.
+        self._threads = trio.CapacityLimiter(40)
 
     async def init(self, config: triofuse.KernelConfig) -> None:
         # POSIX_ACL makes the kernel heed ACLs, and default_permissions come with it.
@@ -110,7 +112,8 @@ class Passthrough(triofuse.Filesystem):
         return triofuse.Statfs.from_statvfs(os.fstatvfs(self._nodes.fd(request.nodeid)))
 
     async def syncfs(self, request: triofuse.Syncfs) -> None:
-        await trio.to_thread.run_sync(libc.syncfs, self._nodes.fd(ROOT))
+        fd = self._nodes.fd(ROOT)
+        await trio.to_thread.run_sync(libc.syncfs, fd, limiter=self._threads)
 
     # --- Names
 
@@ -314,7 +317,7 @@ class Passthrough(triofuse.Filesystem):
         datasync = request.fsync_flags & triofuse.FsyncFlags.FDATASYNC
         sync = os.fdatasync if datasync else os.fsync
         with trio.CancelScope(shield=True):  # a database takes EINTR for lost data
-            await trio.to_thread.run_sync(sync, request.fh)
+            await trio.to_thread.run_sync(sync, request.fh, limiter=self._threads)
 
     async def fallocate(self, request: triofuse.Fallocate) -> None:
         libc.fallocate(request.fh, request.mode, request.offset, request.length)
@@ -330,6 +333,7 @@ class Passthrough(triofuse.Filesystem):
             request.len,
             request.off_in,
             request.off_out,
+            limiter=self._threads,
         )
 
     # --- Open directories, likewise

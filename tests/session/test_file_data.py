@@ -40,9 +40,11 @@ def tells(path: Path) -> bool:
 
 
 @asynccontextmanager
-async def no_threads() -> AsyncIterator[None]:
-    """Keep all worker threads for the length of a block: who wants one waits."""
-    limiter = trio.to_thread.current_default_thread_limiter()
+async def no_threads(kernel: FakeKernel) -> AsyncIterator[None]:
+    """Keep all threads of a session for the length of a block: who wants one waits."""
+    service = kernel.session._service
+    assert service is not None
+    limiter = service._buffers.readers
     before, limiter.total_tokens = limiter.total_tokens, 1
     try:
         async with limiter:
@@ -153,7 +155,7 @@ async def test_what_the_page_cache_has_takes_no_thread(shelf: Shelf) -> None:
     if not tells(shelf.path):
         pytest.skip("this filesystem cannot tell what is cached")
 
-    async with fake(shelf) as kernel, no_threads():
+    async with fake(shelf) as kernel, no_threads(kernel):
         shelf.path.read_bytes()
         assert await kernel.read(PLAIN, 1, 0, 1 << 20) == CONTENTS[: 1 << 20]
 
@@ -169,7 +171,7 @@ async def test_other_requests_are_served_while_a_file_is_read_from_its_disk(
             got.append(await kernel.read(PLAIN, 1, 0, PAGE))
 
         async with trio.open_nursery() as nursery:
-            async with no_threads():
+            async with no_threads(kernel):
                 drop(shelf.path)
                 nursery.start_soon(read)
                 await trio.testing.wait_all_tasks_blocked()
@@ -181,7 +183,7 @@ async def test_other_requests_are_served_while_a_file_is_read_from_its_disk(
 
 
 async def test_a_read_that_waits_for_a_thread_is_interrupted(shelf: Shelf) -> None:
-    async with fake(shelf) as kernel, no_threads():
+    async with fake(shelf) as kernel, no_threads(kernel):
         drop(shelf.path)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kernel.read, PLAIN, 1, 0, PAGE)
@@ -189,6 +191,45 @@ async def test_a_read_that_waits_for_a_thread_is_interrupted(shelf: Shelf) -> No
             nursery.cancel_scope.cancel()  # the caller gets a signal
 
         assert kernel.session.statistics().interrupted == 1
+
+
+async def test_a_program_that_uses_all_threads_can_read_its_own_mount(
+    shelf: Shelf,
+) -> None:
+    common = trio.to_thread.current_default_thread_limiter()
+
+    async with fake(shelf) as kernel:
+        async with trio.open_nursery() as nursery:
+            for _ in range(int(common.total_tokens)):
+                nursery.start_soon(common.acquire_on_behalf_of, object())
+        drop(shelf.path)
+        assert common.available_tokens == 0
+        try:
+            assert await kernel.read(PLAIN, 1, 0, PAGE) == CONTENTS[:PAGE]
+        finally:
+            for borrower in common.statistics().borrowers:
+                common.release_on_behalf_of(borrower)
+
+
+@pytest.fixture
+def no_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have starting a thread fail, as where RLIMIT_NPROC or pids.max is reached."""
+
+    async def run_sync(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+async def test_where_no_thread_can_be_started_the_bytes_are_read_all_the_same(
+    shelf: Shelf, no_thread_starts: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fake(shelf) as kernel:
+        drop(shelf.path)
+        assert await kernel.read(PLAIN, 1, 0, PAGE) == CONTENTS[:PAGE]
+
+    if not tells(shelf.path):
+        assert "can't start new thread" in caplog.text
 
 
 async def test_many_files_are_read_at_once(shelf: Shelf) -> None:
@@ -320,6 +361,6 @@ async def test_a_file_is_read_to_its_end_where_its_beginning_is_cached(
     os.pread(fd, PAGE, 0)
     view = memoryview(bytearray(1 << 20))
 
-    size = await read_file(t.FileData(fd, 0, 1 << 20), view)
+    size = await read_file(t.FileData(fd, 0, 1 << 20), view, FileBuffers().readers)
 
     assert (size, bytes(view)) == (1 << 20, CONTENTS[: 1 << 20])

@@ -198,8 +198,10 @@ class FileData:
 
     What is in the page cache takes one system call and no new memory, and from
     256 KiB on is not even read, but spliced; what is not, or is on a filesystem that
-    cannot tell, as tmpfs, is read in a thread, while the loop goes on.  An error is
-    the caller's.
+    cannot tell, as tmpfs, is read in a thread, while the loop goes on.  A session has
+    40 threads for that, whatever else uses ``trio.to_thread``; where a slow disk keeps
+    them all, further reads of that kind wait for one, and nothing else does.  An error
+    is the caller's.
 
     Source: preadv(2), RWF_NOWAIT; cachestat(2), splice(2).
 

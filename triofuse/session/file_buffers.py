@@ -7,6 +7,8 @@ anywhere else it would look at each page twice.
 from __future__ import annotations
 
 import errno
+import functools
+import logging
 import mmap
 import os
 
@@ -17,11 +19,17 @@ from triofuse.filesystem.replies import FileData
 
 __all__ = ["FileBuffers", "anonymous", "read_file"]
 
+_log = logging.getLogger("triofuse")
+
 #: Bytes in a buffer: the largest READ, where fs.fuse.max_pages_limit is as ever.
 _SIZE = 1 << 20
 
 #: Buffers that are kept for the next reply.
 _MAX_SPARES = 4
+
+#: Threads that read for one session.  It is a limit of its own: the program's common
+#: one may be used up by threads that wait for this very mount.
+_MAX_READERS = 40
 
 #: The page cache has not got it (EAGAIN), or its filesystem does not tell: tmpfs,
 #: and those that ask a server (EOPNOTSUPP, kiocb_set_rw_flags() in linux/fs.h).
@@ -30,8 +38,15 @@ _MAY_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
 
 @attrs.define(eq=False, repr=False)
 class FileBuffers:
-    """Lends page-aligned buffers; those that come back it lends again."""
+    """Lends page-aligned buffers; those that come back it lends again.
 
+    Attributes:
+      readers: Bounds the threads that fill them.
+    """
+
+    readers: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_MAX_READERS), init=False
+    )
     _spares: list[mmap.mmap] = attrs.field(factory=list, init=False)
 
     def lend(self, size: int) -> memoryview:
@@ -57,12 +72,15 @@ def anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-async def read_file(data: FileData, view: memoryview) -> int:
+async def read_file(
+    data: FileData, view: memoryview, readers: trio.CapacityLimiter
+) -> int:
     """Read what ``data`` names into ``view``, which is as large.
 
     What the page cache has is read here and now; what may have to wait for a disk
-    or a server is read in a thread.  A read that has begun there is not cancelled:
-    it writes to the buffer.
+    or a server is read in a thread, one of as many as ``readers`` has room for; the
+    others wait for these.  A read that has begun there is not cancelled: it writes to
+    the buffer.  Where no thread can be started, the loop waits for the disk.
 
     Returns:
       The number of bytes; less than ``data.size`` at the end of the file.
@@ -78,8 +96,19 @@ async def read_file(data: FileData, view: memoryview) -> int:
         except OSError as exc:
             if exc.errno not in _MAY_WAIT:
                 raise
-            size = await trio.to_thread.run_sync(os.preadv, data.fd, (rest,), offset)
+            size = await _read_in_thread(data.fd, rest, offset, readers)
         done += size
         if size == 0 or done == data.size:
             return done
         rest = view[done:]
+
+
+async def _read_in_thread(
+    fd: int, view: memoryview, offset: int, readers: trio.CapacityLimiter
+) -> int:
+    read = functools.partial(os.preadv, fd, (view,), offset)
+    try:
+        return await trio.to_thread.run_sync(read, limiter=readers)
+    except RuntimeError as exc:  # can't start new thread: RLIMIT_NPROC, pids.max
+        _log.warning("a file is read in the loop: %s", exc)
+        return read()

@@ -191,7 +191,7 @@ class Service:
             return
         buffer = self._buffers.lend(data.size)
         try:
-            size = await read_file(data, buffer)
+            size = await read_file(data, buffer, self._buffers.readers)
             if self._tracing:
                 _trace.debug("%d <- OK, %d bytes", unique, size)
             unique = self._renumbered.pop(unique, unique)

@@ -75,12 +75,16 @@ class Watchdog:
 
     def start(self) -> None:
         """Begin to watch the thread that calls this."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as exc:  # RLIMIT_NPROC, pids.max
+            _log.warning("nothing breaks a deadlock of this mount: %s", exc)
 
     def stop(self) -> None:
         """End; the channel may be closed afterwards."""
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _watch(self) -> None:
         stood: object = None
