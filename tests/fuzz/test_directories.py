@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-import pytest
+import attrs
 from hypothesis import given, strategies as st
 
 from tests.fuzz.profile import fuzzed
@@ -13,7 +14,8 @@ from tests.fuzz.values import listings
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import DirEntry, Entry
 from triofuse.testing import replies as f
-from triofuse.wire.directories import Listing
+from triofuse.wire.directories import NumberedListing, begin_listing
+from triofuse.wire.listing import Listing
 
 sizes = st.lists(st.integers(300, 2000), min_size=1, max_size=5)
 
@@ -22,20 +24,31 @@ def decoded(page: bytes, *, plus: bool) -> list[DirEntry]:
     return (f.DIRENTPLUS if plus else f.DIRENTS).decode(page)
 
 
-def pages(
-    listing: Listing, rooms: list[int], *, plus: bool
-) -> Iterator[list[DirEntry]]:
-    """Yield page after page, of these sizes in turn, up to the empty one."""
-    turn = 0
-    while True:
-        room = rooms[turn % len(rooms)] + 450 * plus
-        page = listing.page(room)
-        assert len(page) <= room
-        found = decoded(page, plus=plus)
-        if not found:
-            return
-        turn += 1
-        yield found
+@attrs.define
+class Stream:
+    """Reads a listing to its end, in pages of these sizes in turn.
+
+    Attributes:
+      sent: The lookups of what was read.
+    """
+
+    listing: Listing | NumberedListing
+    rooms: list[int]
+    plus: bool
+    position: int = 0
+    sent: Counter[int] = attrs.Factory(Counter)
+
+    def __iter__(self) -> Iterator[list[DirEntry]]:
+        for turn in itertools.count():
+            room = self.rooms[turn % len(self.rooms)] + 450 * self.plus
+            page = self.listing.page(self.position, room, plus=self.plus)
+            assert len(page.body) <= room
+            self.sent += nodes(page.sent)
+            found = decoded(bytes(page.body), plus=self.plus)
+            if not found:
+                return
+            self.position = found[-1].offset or 0
+            yield found
 
 
 def whole(entries: list[DirEntry]) -> list[str]:
@@ -62,9 +75,10 @@ def nodes(left: Iterable[Entry]) -> Counter[int]:
 def test_pages_hold_every_entry_once(
     entries: list[DirEntry], rooms: list[int], plus: bool, made: bool
 ) -> None:
-    listing = Listing.of(entries if made else iter(entries), 1, 0, plus=plus)
+    given = entries if made else (entry for entry in entries)
+    listing = begin_listing(given, 1, 0, plus=plus)
 
-    found = [entry for page in pages(listing, rooms, plus=plus) for entry in page]
+    found = [entry for page in Stream(listing, rooms, plus) for entry in page]
 
     assert [entry.name for entry in found] == whole(entries)
     assert [entry.offset for entry in found] == list(range(1, len(found) + 1))
@@ -86,51 +100,87 @@ def test_every_entry_is_sent_or_given_back(
             made.append(entry)
             yield entry
 
-    listing = Listing.of(make() if generated else entries, 1, 0, plus=True)
-    sent: Counter[int] = Counter()
-    told: list[DirEntry] = []
+    listing = begin_listing(make() if generated else entries, 1, 0, plus=True)
+    stream = Stream(listing, rooms, plus=True)
 
-    for _, page in zip(range(wanted), pages(listing, rooms, plus=True), strict=False):
-        sent += nodes(listing.sent)
-        told += page
+    told = [entry for page in itertools.islice(stream, wanted) for entry in page]
     left = nodes(listing.close())
 
-    assert sent == lookups(told)
-    assert sent + left == lookups(made if generated else entries)
+    assert stream.sent == lookups(told)
+    assert stream.sent + left == lookups(made if generated else entries)
 
 
-@fuzzed(150)
-@given(listings(), sizes, st.data(), st.booleans())
-def test_a_listing_goes_on_behind_any_cookie(
-    entries: list[DirEntry], rooms: list[int], data: st.DataObject, plus: bool
+@fuzzed(200)
+@given(
+    listings(),
+    st.lists(st.tuples(st.integers(0, 60), st.booleans(), st.integers(750, 2000))),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_cookie_stays_true_and_every_lookup_is_counted_once(
+    entries: list[DirEntry],
+    reads: list[tuple[int, bool, int]],
+    plus: bool,
+    made: bool,
 ) -> None:
     names = whole(entries)
-    cookie = data.draw(st.integers(0, len(names) + 2))
+    given = entries if made else iter(list(entries))
+    listing = begin_listing(given, 1, 0, plus=plus)
+    assert isinstance(listing, Listing)
+    sent: Counter[int] = Counter()
 
-    listing = Listing.of(entries, 1, cookie, numbered=False, plus=plus)
-    skipped = listing.skip_to(cookie)
-    found = [entry for page in pages(listing, rooms, plus=plus) for entry in page]
+    for cookie, now_plus, room in reads:
+        page = listing.page(cookie, room, plus=now_plus)
+        sent += nodes(page.sent)
+        found = decoded(bytes(page.body), plus=now_plus)
+        assert [entry.name for entry in found] == names[cookie : cookie + len(found)]
+        assert bool(found) == (cookie < len(names))
 
-    assert [entry.name for entry in found] == names[cookie:]
-    told = Counter({entry.name: 1 for entry in found})
-    assert nodes(skipped) == lookups(e for e in entries if not told[e.name])
+    assert sent + nodes(listing.close()) == lookups(entries)
 
 
 @fuzzed(100)
-@given(listings(numbered=True), sizes, st.data(), st.booleans())
-def test_cookies_of_the_filesystem_are_kept(
-    entries: list[DirEntry], rooms: list[int], data: st.DataObject, plus: bool
+@given(listings(), st.sets(st.integers(0, 60)), sizes, st.integers(0, 5))
+def test_another_reading_goes_on_where_the_first_has_ended(
+    entries: list[DirEntry], gone: set[int], rooms: list[int], pages: int
 ) -> None:
-    start = data.draw(st.integers(0, len(entries)))
-    cookie = 7 * start + 3 if start else 0
+    listing = begin_listing((entry for entry in entries), 1, 0, plus=True)
+    assert isinstance(listing, Listing)
+    stream = Stream(listing, rooms, plus=True)
+    told = [entry.name for page in itertools.islice(stream, pages) for entry in page]
+    stay = [
+        entry
+        for number, entry in enumerate(entries)
+        if number not in gone or entry.name in (".", "..")
+    ]
 
-    listing = Listing.of(entries[start:], 1, cookie, numbered=True, plus=plus)
+    if listing.needs_anew(stream.position, plus=False):
+        listing.go_on([*stay[:2], *stay[:1:-1]], 1, plus=False)
+    rest = Stream(listing, rooms, plus=False, position=stream.position)
+    told += [entry.name for page in rest for entry in page]
+
+    assert len(set(told)) == len(told)
+    assert {entry.name for entry in stay} <= set(told)
+
+
+@fuzzed(100)
+@given(listings(numbered=True), sizes, st.booleans())
+def test_cookies_of_the_filesystem_are_kept(
+    entries: list[DirEntry], rooms: list[int], plus: bool
+) -> None:
     found: list[DirEntry] = []
-    for page in pages(listing, rooms, plus=plus):
-        found += page
-        assert listing.position == page[-1].offset
+    cookie = 0
+    while True:
+        rest = entries[(cookie - 3) // 7 if cookie else 0 :]
+        listing = begin_listing(rest, 1, cookie, plus=plus)
+        page = listing.page(cookie, rooms[0] + 450 * plus, plus=plus)
+        read = decoded(bytes(page.body), plus=plus)
+        if not rest:
+            break
+        found += read
+        cookie = read[-1].offset or 0
 
-    expected = [(entry.name, entry.offset) for entry in entries[start:]]
+    expected = [(entry.name, entry.offset) for entry in entries]
     assert [(entry.name, entry.offset) for entry in found] == expected
 
 
@@ -139,19 +189,19 @@ def test_cookies_of_the_filesystem_are_kept(
 def test_a_page_without_room_for_one_entry_loses_none(
     entries: list[DirEntry], room: int, plus: bool
 ) -> None:
-    listing = Listing.of(entries, 1, 0, plus=plus)
+    listing = begin_listing(entries, 1, 0, plus=plus)
     names: list[str] = []
 
     while True:
+        cookie = len(names)
         try:
-            page = decoded(listing.page(room), plus=plus)
+            page = listing.page(cookie, room, plus=plus)
         except FuseError:
-            page = decoded(listing.page(1000), plus=plus)
-            assert page
-            with pytest.raises(FuseError, match="Invalid"):
-                Listing.of([DirEntry(page[0].name, 1)], 1, 0, plus=plus).page(0)
-        if not page:
+            page = listing.page(cookie, 1000, plus=plus)
+            assert page.body
+        read = decoded(bytes(page.body), plus=plus)
+        if not read:
             break
-        names += [entry.name for entry in page]
+        names += [entry.name for entry in read]
 
     assert names == whole(entries)

@@ -308,8 +308,10 @@ class Filesystem:
     async def opendir(self, request: r.Opendir) -> Opened:
         """Open a directory; by default with a handle of its own.
 
-        The runtime keeps the listing of a handle, so give each open directory
-        another ``fh``.
+        The runtime keeps the listing of a handle, in the order in which it was
+        returned, until the directory is closed or read from its start again.  Where
+        several share a handle, or this is ENOSYS, there is no such order: entries come
+        in that of a hash of their names.  So give each open directory another ``fh``.
         """
         return Opened(fh=next(_directory_handles))
 
@@ -321,6 +323,9 @@ class Filesystem:
         and better for a very large directory: a million objects at a time keep the
         garbage collector busy.
 
+        What was listed keeps its place, whatever is made or removed meanwhile: 32 bytes
+        and the name are kept of each entry while the directory is open.
+
         Or give each an ``offset`` of your own: then return those after the cookie
         ``request.offset`` (0 is the start), as many as you like; none means the end.
         """
@@ -331,7 +336,11 @@ class Filesystem:
 
         As ``readdir``; a generator is asked for no more than the kernel takes.
         Each `Entry` handed over counts as a lookup, and the runtime calls
-        ``forget`` for those that the kernel did not get.
+        ``forget`` for those that the kernel did not get.  What exists already, as in
+        a list, is handed over at once; an iterator hands an entry over as it is asked.
+
+        Where the kernel goes over to names alone in the midst of a generator,
+        ``readdir`` is asked for them, and what was listed is left out of its answer.
         """
         raise _unimplemented()
 

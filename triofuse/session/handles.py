@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import os
+from collections.abc import Sequence
 
 import attrs
 import trio
 
+from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
-from triofuse.filesystem.replies import DirEntry, Entry, Opened
+from triofuse.filesystem.replies import Entry, Opened
 from triofuse.filesystem.requests import (
     Create,
     Forget,
@@ -24,7 +25,8 @@ from triofuse.filesystem.requests import (
     Tmpfile,
 )
 from triofuse.session.backings import Backings
-from triofuse.wire.directories import Listing
+from triofuse.session.listings import Listings
+from triofuse.wire.listing import Page
 
 __all__ = ["TRACKED", "Handles"]
 
@@ -44,13 +46,8 @@ TRACKED = frozenset(
     }
 )
 
-#: Listings that are kept of directories without a handle.
-_MAX_UNOPENED = 64
-
 #: nodeid and fh: what a RELEASE names.
 _Key = tuple[int, int]
-
-L = TypeVar("L", bound=Readdir | Readdirplus)
 
 
 @attrs.define(eq=False, repr=False)
@@ -64,9 +61,15 @@ class Handles:
     _filesystem: Filesystem
     _strict: bool
     _backings: Backings
+    #: Whether the filesystem may be exported over NFS.
+    _exported: bool = False
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
-    _listings: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
-    _unopened: deque[_Key] = attrs.field(factory=deque, init=False)
+    _listings: Listings = attrs.field(init=False)
+    #: Whether directories are opened without OPENDIR: it was answered with ENOSYS.
+    _unasked: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._listings = Listings(self._filesystem, self.forget, self._report)
 
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
@@ -85,7 +88,11 @@ class Handles:
 
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
-        opened = await self._filesystem.opendir(request)
+        try:
+            opened = await self._filesystem.opendir(request)
+        except FuseError as exc:
+            self._unasked = self._unasked or exc.errno == errno.ENOSYS
+            raise
         self._note(Releasedir, request.nodeid, opened, request.flags)
         return opened
 
@@ -99,21 +106,20 @@ class Handles:
         key = (request.nodeid, request.fh)
         self._drop(key)
         if key not in self._opens:
-            self._end_listing(key)
+            self._listings.end(key)
         await self._filesystem.releasedir(request)
 
-    async def readdir(self, request: Readdir) -> Listing:
-        """Return the listing, which stands at the entry that is wanted next."""
-        return await self._list(request, self._filesystem.readdir, plus=False)
+    async def readdir(self, request: Readdir) -> Page:
+        """Return a page of the directory's listing."""
+        return await self._list(request, plus=False)
 
-    async def readdirplus(self, request: Readdirplus) -> Listing:
-        """Return the listing with its entries, likewise."""
-        return await self._list(request, self._filesystem.readdirplus, plus=True)
+    async def readdirplus(self, request: Readdirplus) -> Page:
+        """Return a page with attributes, likewise."""
+        return await self._list(request, plus=True)
 
     async def release_all(self) -> None:
         """Release whatever is still open, all at once; the mount is gone."""
-        for key in list(self._listings):
-            self._end_listing(key)
+        self._listings.end_all()
         left = [release for opens in self._opens.values() for release in opens]
         async with trio.open_nursery() as nursery:
             for release in left:
@@ -142,63 +148,19 @@ class Handles:
         if self._strict:
             raise
 
-    async def _list(
-        self,
-        request: L,
-        read: Callable[[L], Awaitable[Iterable[DirEntry]]],
-        *,
-        plus: bool,
-    ) -> Listing:
-        key = (request.nodeid, request.fh)
-        listing = self._listings.get(key)
-        if (
-            listing is not None
-            and listing.position == request.offset
-            and listing.plus == plus
-            and not listing.numbered
-        ):
-            return listing
-        numbered = None if listing is None else listing.numbered
-        entries = await read(request)
-        self._end_listing(key)  # also one that another READDIR has begun meanwhile
-        listing = Listing.of(
-            entries,
-            request.nodeid,
-            request.offset,
-            plus=plus,
-            numbered=numbered,
-        )
-        self._listings[key] = listing
-        if key not in self._opens and key not in self._unopened:
-            self._bound_unopened(key)
-        self._leave(listing, lambda: listing.skip_to(request.offset))
-        return listing
+    async def _list(self, request: Readdir | Readdirplus, *, plus: bool) -> Page:
+        opens = self._opens.get((request.nodeid, request.fh), ())
+        return await self._listings.page(request, plus=plus, lasting=self._lasts(opens))
 
-    def _bound_unopened(self, key: _Key) -> None:
-        """End the oldest listing that no RELEASEDIR will end: OPENDIR is ENOSYS."""
-        self._unopened.append(key)
-        if len(self._unopened) > _MAX_UNOPENED:
-            self._end_listing(self._unopened.popleft())
+    def _lasts(self, opens: Sequence[Release]) -> bool:
+        """Whether cookies must outlive the listing in which they were given.
 
-    def _end_listing(self, key: _Key) -> None:
-        listing = self._listings.pop(key, None)
-        if listing is None:
-            return
-        try:
-            self._leave(listing, listing.close)
-        except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
-            self._report("closing the listing of a directory failed")
-
-    def _leave(self, listing: Listing, step: Callable[[], list[Entry]]) -> None:
-        """Forget the lookups that a step leaves behind, also where it fails."""
-        try:
-            left = step()
-        except BaseException:
-            left = listing.take_left()
-            raise
-        finally:
-            for entry in left:
-                self.forget(Forget(0, entry.nodeid, 0, 0, 0, nlookup=1))
+        Several streams may share a handle, and a server of NFS opens the directory
+        for each page: without O_DIRECTORY, ``__nfsd_open()`` in fs/nfsd/vfs.c.
+        """
+        if self._unasked or len(opens) > 1:
+            return True
+        return self._exported and bool(opens) and not opens[0].flags & os.O_DIRECTORY
 
     def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
         """Note a file's handle, and return it with what may be behind the file."""

@@ -235,7 +235,8 @@ class Session:
         sender = self.channel.sender()
         passthrough = InitFlags.PASSTHROUGH in agreement.flags
         backings = Backings(sender.open_backing, passthrough)
-        handles = Handles(self.filesystem, self.strict, backings)
+        exported = InitFlags.EXPORT_SUPPORT in agreement.flags
+        handles = Handles(self.filesystem, self.strict, backings, exported)
         service = self._service = Service(
             self.filesystem,
             handles,

@@ -24,7 +24,8 @@ from triofuse.wire.decode import (
     named,
     with_payload,
 )
-from triofuse.wire.directories import Listing, encode_direntplus, encode_dirents
+from triofuse.wire.directories import encode_direntplus, encode_dirents
+from triofuse.wire.listing import Page
 from triofuse.wire.opcodes import Opcode
 
 __all__ = ["OPERATIONS", "Operation", "operations_for"]
@@ -73,7 +74,7 @@ def _undo_created(created: tuple[Entry, Opened], request: r.Create) -> list[r.Re
 
 
 def _undo_listing(listing: object, request: r.Request) -> list[r.Request]:
-    entries = listing.sent if isinstance(listing, Listing) else ()
+    entries = listing.sent if isinstance(listing, Page) else ()
     return [undone for entry in entries for undone in _undo_entry(entry, request)]
 
 

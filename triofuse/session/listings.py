@@ -1,0 +1,139 @@
+"""The listings of open directories, for READDIR and READDIRPLUS alike.
+
+The law: an open directory has one listing, until it is read from the start again.
+Where cookies must outlive that, they are hashes of the names, and hold for any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import attrs
+
+from triofuse.filesystem.filesystem import Filesystem, implements
+from triofuse.filesystem.replies import DirEntry, Entry
+from triofuse.filesystem.requests import Forget, Readdir, Readdirplus
+from triofuse.wire.directories import NumberedListing, begin_listing
+from triofuse.wire.listing import BY_NAME, Listing, Page
+
+__all__ = ["Listings"]
+
+#: Listings by name that are kept; any of them can be read anew.
+_MAX_BY_NAME = 64
+
+#: nodeid and fh: what a RELEASEDIR names.
+_Key = tuple[int, int]
+
+
+@attrs.define(eq=False, repr=False)
+class Listings:
+    """Keeps the listings, and gives back the lookups that nobody gets."""
+
+    _filesystem: Filesystem
+    _forget: Callable[[Forget], None]
+    _report: Callable[[str], None]
+    _by_place: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
+    #: By nodeid, the one that was begun last at the end.
+    _by_name: dict[int, Listing] = attrs.field(factory=dict, init=False)
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether the filesystem lists names without looking each up."""
+        return implements(self._filesystem, "readdir")
+
+    async def page(
+        self, request: Readdir | Readdirplus, *, plus: bool, lasting: bool
+    ) -> Page:
+        """Return the page that a request asks for.
+
+        Args:
+          request: Its ``offset`` is 0 or a cookie.
+          plus: Whether with attributes.
+          lasting: Whether cookies must outlive the listing in which they are given.
+        """
+        kept = self._kept(request)
+        if kept is None:
+            listing = await self._begin(request, plus=plus, lasting=lasting)
+        else:
+            listing = kept
+            if kept.needs_anew(request.offset, plus=plus or not self._has_names):
+                await self._go_on(kept, request, plus=plus)
+        try:
+            page = listing.page(request.offset, request.size, plus=plus)
+        finally:
+            self._forget_left(listing)
+        if isinstance(listing, NumberedListing):
+            self._close(listing)
+        return page
+
+    def end(self, key: _Key) -> None:
+        """End the listing of a directory that nobody has open any more."""
+        self._close(self._by_place.pop(key, None))
+
+    def end_all(self) -> None:
+        """End whatever there is; the mount is gone."""
+        for kept in (self._by_place, self._by_name):
+            while kept:
+                self._close(kept.popitem()[1])
+
+    def _kept(self, request: Readdir | Readdirplus) -> Listing | None:
+        if not request.offset:
+            return None
+        if request.offset >= BY_NAME:
+            return self._by_name.get(request.nodeid)
+        return self._by_place.get((request.nodeid, request.fh))
+
+    async def _begin(
+        self, request: Readdir | Readdirplus, *, plus: bool, lasting: bool
+    ) -> Listing | NumberedListing:
+        entries = await self._read(request, plus=plus)
+        listing = begin_listing(entries, request.nodeid, request.offset, plus=plus)
+        if isinstance(listing, NumberedListing):
+            return listing
+        if request.offset >= BY_NAME or (lasting and not request.offset):
+            try:
+                listing.order_by_name()
+            finally:
+                self._forget_left(listing)
+            self._close(self._by_name.pop(request.nodeid, None))
+            self._by_name[request.nodeid] = listing
+            if len(self._by_name) > _MAX_BY_NAME:
+                self._close(self._by_name.pop(next(iter(self._by_name))))
+        else:
+            key = (request.nodeid, request.fh)
+            self.end(key)
+            self._by_place[key] = listing
+        return listing
+
+    async def _go_on(
+        self, listing: Listing, request: Readdir | Readdirplus, *, plus: bool
+    ) -> None:
+        """Read a directory anew for what has not gone out yet."""
+        entries = await self._read(attrs.evolve(request, offset=0), plus=plus)
+        try:
+            listing.go_on(entries, request.nodeid, plus=plus)
+        finally:
+            self._forget_left(listing)
+
+    async def _read(
+        self, request: Readdir | Readdirplus, *, plus: bool
+    ) -> Iterable[DirEntry]:
+        if plus:
+            return await self._filesystem.readdirplus(cast(Readdirplus, request))
+        return await self._filesystem.readdir(cast(Readdir, request))
+
+    def _close(self, listing: Listing | NumberedListing | None) -> None:
+        if listing is None:
+            return
+        try:
+            self._forget_all(listing.close())
+        except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
+            self._report("closing the listing of a directory failed")
+
+    def _forget_left(self, listing: Listing | NumberedListing) -> None:
+        self._forget_all(listing.take_left())
+
+    def _forget_all(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._forget(Forget(0, entry.nodeid, 0, 0, 0, nlookup=1))
