@@ -65,8 +65,8 @@ TOLD: list[tuple[Tell, Notification, int]] = [
     ),
 ]
 
-#: What never waits for a request, and need not wait for its own.
-PROMPT = {1, 6, 8}
+#: What does not wait for a LOOKUP in the root, and is sent while that is served.
+PROMPT = {0, 1, 5, 6, 8, 9}
 RESEND = 7
 
 

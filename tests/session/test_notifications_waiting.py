@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
@@ -124,6 +125,31 @@ async def test_a_handler_that_shields_itself_does_not_keep_notifications_waiting
 async def _told_in_vain(session: triofuse.Session) -> None:
     with suppress(trio.EndOfChannel, trio.ClosedResourceError):
         await session.notifier.inval_entry(1, "file")
+
+
+@pytest.mark.parametrize("where", ["inside", "outside"])
+async def test_a_notification_waits_until_a_thread_can_be_started(
+    mountpoint: str,
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_sync, refused = trio.to_thread.run_sync, [0, 0]
+
+    async def run_or_refuse(function: Any, *args: object, **kwargs: Any) -> object:
+        if getattr(function, "__name__", "") == "send" and refused:
+            refused.pop()
+            raise RuntimeError("can't start new thread")
+        return await run_sync(function, *args, **kwargs)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_or_refuse)
+    async with mounted(mountpoint, where) as world:
+        await world.stat()
+        await world.tell(lambda: world.notifier.inval_entry(1, "file"))
+        await until(lambda: world.filesystem.calls["forget"] == 1)
+
+    assert refused == []
+    assert "can't start new thread" in caplog.text
 
 
 async def test_an_error_of_the_kernel_is_raised(mountpoint: str) -> None:

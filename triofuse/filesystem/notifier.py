@@ -16,14 +16,33 @@ class Notifier(Protocol):
     ``Filesystem.notifier`` is one, and so is ``Session.notifier``.  What the kernel
     does not hold is nothing to drop: that is a success.
 
-    ``inval_inode`` with an offset, ``inval_entry``, ``expire_entry``, ``delete``,
-    ``store`` and ``prune`` may block in the kernel until other requests are answered:
-    those that use the same directory, or the same part of the file.  They are sent from
-    worker threads and keep nothing else waiting; whoever is cancelled while it waits
-    has perhaps sent them.  **Called while a request is served they are only noted**,
-    return at once, and are sent when that request has been answered; an error is then
-    logged.  For the kernel may hold for that very request what they need.  Never have
-    a request wait for another task that waits for one of them.
+    When a call returns, the kernel has heard of it.  For that ``inval_inode`` with an
+    offset, ``inval_entry``, ``expire_entry``, ``delete``, ``store`` and ``prune`` may
+    block in the kernel until other requests are answered: those that use the same
+    directory, or the same part of the file.  They are sent from worker threads of the
+    session's own and keep nothing else waiting; whoever is cancelled while it waits
+    has perhaps sent them.
+
+    **What would wait for the very request that is being served is sent when that has
+    been answered**: the call returns at once, and an error is logged.  That is
+
+    ==============================  ==============================================
+    what is told                    while serving, of the same nodeid
+    ==============================  ==============================================
+    inval_inode, store, prune       READ, WRITE, READLINK; SETATTR of the size, OPEN
+                                    with O_TRUNC
+    inval_entry, expire_entry       all that is asked of the directory, but ACCESS,
+                                    STATFS, LISTXATTR, RELEASEDIR; for RENAME and
+                                    LINK of either of two
+    delete                          the same, of the directory or of the child; any
+                                    UNLINK, RMDIR and RENAME
+    ==============================  ==============================================
+
+    All else goes out at once, in a handler as elsewhere: ``inval_inode`` of another
+    node, or with a negative offset, names of another directory.  Where the kernel does
+    not take that within a second, because others hold what it needs, or rename(2) holds
+    two directories over a LOOKUP, the handler goes on before the kernel has heard.
+    Never have a request wait for another task that waits for a notification.
 
     Raises, each of them:
       CapabilityError: The protocol in use is too old for it.
@@ -40,7 +59,7 @@ class Notifier(Protocol):
         Args:
           nodeid: Which node.
           offset: Data from here on is dropped, bytes; with a negative one only the
-            attributes are, which is done at once, also while a request is served.
+            attributes are, which waits for no request.
           length: Bytes to drop; 0 is to the end.
         """
         ...

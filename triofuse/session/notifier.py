@@ -1,13 +1,15 @@
 """Tells the kernel what has changed, and never waits for the kernel on the loop.
 
-The law: a notification that may wait for a request to be answered is sent by a
-thread, and never before that request is answered by which it was asked for.
+The law: a notification that may wait for the request by which it was asked for is
+sent when that is answered.  Any other has reached the kernel when its call returns.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,10 +19,13 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.replies import Buffer
-from triofuse.session.pending import Deferred, Pending
+from triofuse.session.pending import Pending, Serving, Told
 from triofuse.session.threads import ThreadSender
 from triofuse.wire import notifications as n
 from triofuse.wire.control import NotifyReply
+from triofuse.wire.errors import ProtocolError
+from triofuse.wire.operations import OPERATIONS
+from triofuse.wire.waiting import may_wait_for
 
 __all__ = ["SessionNotifier"]
 
@@ -28,6 +33,12 @@ _log = logging.getLogger("triofuse")
 
 #: Threads for what may wait until other requests are answered.
 _MAX_THREADS = 32
+
+#: Seconds for which a request waits until the kernel takes what it is told.
+_PATIENCE = 1.0
+
+#: Seconds until it is tried again to start a thread.
+_NO_THREAD = 0.1
 
 #: Threads for what waits for no request: they must not queue behind the others.
 _MAX_PROMPT_THREADS = 4
@@ -43,8 +54,13 @@ class SessionNotifier:
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _read_copies: Callable[[], None] = attrs.field(init=False)
     _ended: bool = attrs.field(default=False, init=False)
+    _is_socket: bool = attrs.field(default=False, init=False)
     _threads: ThreadSender | None = attrs.field(default=None, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
+    )
+    #: For what is sent while a request is served.
+    _inside: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
     )
     _prompt: trio.CapacityLimiter = attrs.field(
@@ -141,6 +157,7 @@ class SessionNotifier:
         """
         self._minor, self._nursery = minor, nursery
         self._read_copies = read_copies
+        self._is_socket = stat.S_ISSOCK(os.fstat(self._channel.fileno()).st_mode)
 
     def send_deferred(self, unique: int) -> None:
         """Send what was to wait until this request is answered."""
@@ -175,22 +192,50 @@ class SessionNotifier:
     async def _tell(
         self, method: str, encode: Callable[..., list[Buffer]], *arguments: Any
     ) -> None:
-        """Send from a thread; while a request is served, when it is answered."""
+        """Send from a thread; when a request is answered that it may wait for."""
         await self._check(method)
-        message = encode(*arguments)
-        current = self._pending.current()
-        if current is None:
-            await self._write(message, self._limiter)
+        told = Told(method, arguments, encode(*arguments))
+        serving = self._pending.serving()
+        if serving is None:
+            await self._write(told.message, self._limiter)
+        elif _may_wait(serving, told):
+            unique = serving.arrival[1]
+            self._pending.deferred.setdefault(unique, []).append(told)
         else:
-            deferred = Deferred(method, arguments, message)
-            self._pending.deferred.setdefault(current, []).append(deferred)
+            await self._send_patiently(told)
 
-    async def _send_deferred(self, deferred: Iterable[Deferred]) -> None:
-        for method, arguments, message in deferred:
+    async def _send_patiently(self, told: Told) -> None:
+        """Send while a request is served that is not waited for, as far as is known.
+
+        Whether others are is not: they may hold what is needed, and wait for this
+        one in turn.  So the request goes on after a while.
+        """
+        assert self._nursery is not None
+        outcome = _Outcome()
+        self._nursery.start_soon(self._send_for, told, outcome)
+        with trio.move_on_after(_PATIENCE) as patience:
+            await outcome.known.wait()
+        if patience.cancelled_caught or not outcome.known.is_set():
+            outcome.abandoned = True
+        elif outcome.error is not None:
+            raise outcome.error
+
+    async def _send_for(self, told: Told, outcome: _Outcome) -> None:
+        try:
+            await self._write(told.message, self._inside)
+        except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
+            outcome.error = exc
+            if outcome.abandoned and isinstance(exc, OSError):
+                _log_refused(told, exc)
+        finally:
+            outcome.known.set()
+
+    async def _send_deferred(self, deferred: Iterable[Told]) -> None:
+        for told in deferred:
             try:
-                await self._write(message, self._limiter)
+                await self._write(told.message, self._limiter)
             except OSError as exc:
-                _log.error("%s%.200r was refused: %s", method, arguments, exc)
+                _log_refused(told, exc)
             except (trio.EndOfChannel, trio.ClosedResourceError):
                 return
 
@@ -209,18 +254,36 @@ class SessionNotifier:
     async def _write(
         self, message: Sequence[Buffer], limiter: trio.CapacityLimiter
     ) -> bool:
-        """Send from a thread; return whether the kernel holds what it is about."""
+        """Send from a thread; return whether the kernel holds what it is about.
+
+        A socket in place of the device waits for no request, nor for a thread.
+        """
+        if self._is_socket:
+            await self._channel.sender().send(message)
+            return True
         if self._threads is None:
             self._threads = ThreadSender.beside(self._channel)
         try:
-            await trio.to_thread.run_sync(
-                self._threads.send, message, abandon_on_cancel=True, limiter=limiter
-            )
+            await self._run_in_thread(self._threads.send, message, limiter)
         except FileNotFoundError:
             return False
-        except BlockingIOError:  # a socket in place of the device is full
-            await self._channel.sender().send(message)
         return True
+
+    async def _run_in_thread(
+        self,
+        send: Callable[[Sequence[Buffer]], None],
+        message: Sequence[Buffer],
+        limiter: trio.CapacityLimiter,
+    ) -> None:
+        """Send; where no thread can be started, later: it must not get lost."""
+        while True:
+            try:
+                return await trio.to_thread.run_sync(
+                    send, message, abandon_on_cancel=True, limiter=limiter
+                )
+            except RuntimeError as exc:  # RLIMIT_NPROC, pids.max
+                _log.warning("a notification waits: %s", exc)
+                await trio.sleep(_NO_THREAD)
 
     async def _retrieve_some(self, nodeid: int, offset: int, size: int) -> bytes:
         """Return what comes in one answer."""
@@ -237,3 +300,26 @@ class SessionNotifier:
             raise trio.EndOfChannel("the filesystem is unmounted") from None
         finally:
             self._retrieving.pop(number, None)
+
+
+@attrs.define(eq=False, repr=False)
+class _Outcome:
+    """What has become of a notification."""
+
+    known: trio.Event = attrs.field(factory=trio.Event)
+    error: Exception | None = None
+    abandoned: bool = False
+
+
+def _may_wait(serving: Serving, told: Told) -> bool:
+    """Whether the kernel may want for a notification what it holds for a request."""
+    opcode, _, message, _ = serving.arrival
+    try:
+        request = OPERATIONS[opcode].decode(message)
+    except ProtocolError:  # in a layout of an older protocol
+        return True
+    return may_wait_for(request, told.method, told.arguments)
+
+
+def _log_refused(told: Told, exc: OSError) -> None:
+    _log.error("%s%.200r was refused: %s", told.method, told.arguments, exc)

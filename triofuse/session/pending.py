@@ -25,10 +25,10 @@ from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND, Opcode
 __all__ = [
     "MUST_RUN",
     "UNINTERRUPTED",
-    "Deferred",
     "Fate",
     "Pending",
     "Serving",
+    "Told",
     "descent_noted",
 ]
 
@@ -47,8 +47,8 @@ _served_by: ContextVar[Serving | None] = ContextVar("_served_by", default=None)
 _started_in: ContextVar[int] = ContextVar("_started_in", default=0)
 
 
-class Deferred(NamedTuple):
-    """A notification that waits until a request is answered.
+class Told(NamedTuple):
+    """A notification.
 
     Attributes:
       method: What was asked for.
@@ -131,20 +131,20 @@ class Pending:
     waiting: dict[int, Arrival] = attrs.field(factory=dict, init=False)
     interrupted: set[int] = attrs.field(factory=set, init=False)
     interruptions: int = attrs.field(default=0, init=False)
-    deferred: dict[int, list[Deferred]] = attrs.field(factory=dict, init=False)
+    deferred: dict[int, list[Told]] = attrs.field(factory=dict, init=False)
     resending: bool = attrs.field(default=False, init=False)
     renumbered: dict[int, int] = attrs.field(factory=dict, init=False)
 
-    def current(self) -> int | None:
-        """Return the request that the calling task serves, until it is answered.
+    def serving(self) -> Serving | None:
+        """Return who serves the request of the calling task, until it is answered.
 
         A task that a handler has started serves the request in which that was.
         """
         serving = _served_by.get()
-        if serving is None:
+        if serving is None or serving.answered:
             return None
         unique = _started_in.get() or serving.arrival[1]
-        return unique if self.running.get(unique) is serving else None
+        return serving if self.running.get(unique) is serving else None
 
     def is_copy(self, unique: int) -> bool:
         """Whether a request that arrives is here already; note its new number."""
