@@ -36,6 +36,7 @@ class EntrySource:
     entries: Iterator[DirEntry]
     returned: list[DirEntry] = attrs.Factory(list)
     _made: bool = False
+    _origin: Iterator[DirEntry] | None = None
 
     @classmethod
     def of(cls, entries: Iterable[DirEntry], *, plus: bool) -> EntrySource:
@@ -47,7 +48,7 @@ class EntrySource:
         made = isinstance(entries, Collection) or hasattr(entries, "__length_hint__")
         kept = iter(tuple(entries)) if made else iter(entries)
         lazy = not made
-        return cls(plus and lazy, lazy and not plus, kept, made=made)
+        return cls(plus and lazy, lazy and not plus, kept, made=made, origin=kept)
 
     def take(self) -> DirEntry | None:
         """Return the next entry; None is the end."""
@@ -73,8 +74,8 @@ class EntrySource:
         entries, self.entries = self.entries, iter(())
         if self._made:
             left += entries
-        elif isinstance(entries, Generator):
-            entries.close()
+        elif isinstance(self._origin, Generator):
+            self._origin.close()
         return left
 
 

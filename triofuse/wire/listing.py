@@ -238,11 +238,15 @@ class Listing:
     def _unknown(
         self, entries: Iterable[DirEntry], known: set[str]
     ) -> Iterator[DirEntry]:
-        for entry in entries:
+        """Leave out what is known, each name of which comes once at the most."""
+        rest = iter(entries)
+        while known and (entry := next(rest, None)) is not None:
             if entry.name in known:
+                known.remove(entry.name)
                 self._leave((entry,))
             else:
                 yield entry
+        yield from rest
 
     def _leave(self, entries: Iterable[DirEntry]) -> None:
         self._left += [e.entry for e in entries if e.entry and counts(e)]
