@@ -269,3 +269,38 @@ async def test_a_handler_whose_patience_ends_goes_on_and_what_it_told_arrives(
 
     assert waiting == [1]
     assert list(telling.nodes[telling.node["second"]].names) == ["x"]
+
+
+async def test_what_a_write_has_changed_elsewhere_is_read_right_after_it(
+    mountpoint: str,
+) -> None:
+    """A file of commands, and one of results which the kernel may keep for ever."""
+
+    class Commanded(Telling):
+        async def init(self, config: t.KernelConfig) -> None:
+            config.decline(t.InitFlags.AUTO_INVAL_DATA)
+
+    commanded = Commanded()
+
+    async def work(request: t.Request) -> None:
+        count = int(commanded.content(commanded.node["other"])[:4]) + 1
+        commanded.rewrite(commanded.node["other"], b"%04d" % count)
+        await commanded.notifier.inval_inode(commanded.node["other"])
+        commanded.tell = work
+
+    def use(root: str) -> list[int]:
+        seen = []
+        with open(f"{root}/other", "rb", 0) as results:
+            with open(f"{root}/file", "wb", 0) as commands:
+                for _ in range(50):
+                    os.pread(results.fileno(), 4, 0)
+                    commands.write(b"go")
+                    seen.append(int(os.pread(results.fileno(), 4, 0)))
+        return seen
+
+    commanded.rewrite(commanded.node["other"], b"0000")
+    async with mounted(commanded, mountpoint) as root:
+        commanded.held, commanded.tell = "write", work
+        seen = await off_thread(use, str(root))
+
+    assert seen == list(range(1, 51))
