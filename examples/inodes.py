@@ -39,7 +39,8 @@ class Nodes:
         self._numbers = itertools.count(ROOT)
         self._shelves: defaultdict[int, dict[int, Node]] = defaultdict(dict)
         self._count = 0
-        self._discarding: list[SparseFile] = []
+        self._dropped: list[Node] = []
+        space.reclaim = self._shed
         attr = self._attr(stat.S_IFDIR | 0o755, os.getuid(), os.getgid())
         root = Directory(attr, Xattrs(space), space=space)
         root.attr.nlink = 2
@@ -119,7 +120,7 @@ class Nodes:
         try:
             mode = directory.inherit(mode, umask, xattrs)
         except FuseError:
-            xattrs.clear()
+            xattrs.shed()
             raise
         inherits = directory.attr.mode & stat.S_ISGID
         if inherits and stat.S_ISDIR(mode):
@@ -141,7 +142,7 @@ class Nodes:
         try:
             self.link(nodeid, name, node)
         except FuseError:
-            node.release()
+            node.shed()
             raise
         self.keep(node)
 
@@ -174,9 +175,8 @@ class Nodes:
         if not self._shelves[number]:
             del self._shelves[number]
         self._count -= 1
-        node.release()
-        if isinstance(node, File) and node.content.pages and node.content.discard():
-            self._discard_later(node.content)
+        if node.shed():
+            self._shed_later(node)
 
     def forget_all(self) -> None:
         """Keep only what has a name: there is no kernel any more."""
@@ -185,19 +185,25 @@ class Nodes:
             if isinstance(node, File):
                 node.writers = 0
             self.drop_unused(node)
-        while self._discarding:
-            if not self._discarding[-1].discard():
-                self._discarding.pop()
+        while self._shed():
+            pass
 
-    def _discard_later(self, content: SparseFile) -> None:
-        """Discard what is large in steps, while other requests are served."""
-        self._discarding.append(content)
-        if len(self._discarding) == 1:
-            # FORGET has no task of its own that could wait for it.
-            trio.lowlevel.spawn_system_task(self._discard)
-
-    async def _discard(self) -> None:
-        while self._discarding:
-            if not self._discarding[-1].discard():
-                self._discarding.pop()
+    async def settle(self) -> None:
+        """Give back all that dropped nodes have."""
+        while self._shed():
             await trio.lowlevel.checkpoint()
+
+    def _shed_later(self, node: Node) -> None:
+        """Give back what a large node has in steps, while other requests are served."""
+        self._dropped.append(node)
+        if len(self._dropped) == 1:
+            # FORGET has no task of its own that could wait for it.
+            trio.lowlevel.spawn_system_task(self.settle)
+
+    def _shed(self) -> bool:
+        """Do a step of it, and return whether there was one to do."""
+        if not self._dropped:
+            return False
+        if not self._dropped[-1].shed():
+            self._dropped.pop()
+        return True

@@ -50,7 +50,7 @@ from xattrs import ACLS, checked
 #: Seconds for which the kernel may believe what it was told.
 VALID = math.inf
 #: Bytes that one COPY_FILE_RANGE copies at most: other requests wait for so long.
-COPY_MAX = 1 << 22
+COPY_MAX = 1 << 21
 #: Names of which READDIRPLUS makes no lookup.
 DOTS = (".", "..")
 
@@ -92,6 +92,7 @@ class MemFS(triofuse.Filesystem):
         self._nodes.forget_all()
 
     async def statfs(self, request: triofuse.StatfsRequest) -> triofuse.Statfs:
+        await self._nodes.settle()  # else it shows space as used that is free at once
         return self._nodes.statfs()
 
     # --- Names

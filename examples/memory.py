@@ -114,9 +114,12 @@ class Node:
         if request.uid not in (0, self.attr.uid):
             raise FuseError(errno.EPERM)
 
-    def release(self) -> None:
-        """Give back what this has taken of the space, but for a file's contents."""
-        self.xattrs.clear()
+    def shed(self) -> bool:
+        """Give back some of the space that a dropped node has; return if more is left.
+
+        A step takes milliseconds at most.
+        """
+        return self.xattrs.shed()
 
     def check_link(self) -> None:
         """Check that this may get one more name, as link(2) says."""
@@ -261,6 +264,12 @@ class File(Node):
     content: SparseFile = attrs.field(kw_only=True)
     writers: int = 0
 
+    def shed(self) -> bool:
+        """Give back some of the contents, too."""
+        if self.content.pages and self.content.discard():
+            return True
+        return Node.shed(self)
+
     def modified(self) -> None:
         """Note a change of the contents."""
         Node.modified(self)
@@ -281,11 +290,15 @@ class Symlink(Node):
     target: str = attrs.field(kw_only=True)
     _space: Space = attrs.field(kw_only=True)
 
-    def __attrs_post_init__(self) -> None:
-        self._space.charge(cost_of(self.target))
-        self.attr.size = len(os.fsencode(self.target))
+    _cost: int = attrs.field(default=0, init=False)
 
-    def release(self) -> None:
+    def __attrs_post_init__(self) -> None:
+        self.attr.size = len(os.fsencode(self.target))
+        self._space.charge(cost_of(self.target))
+        self._cost = cost_of(self.target)
+
+    def shed(self) -> bool:
         """Give back what the target takes, too."""
-        Node.release(self)
-        self._space.charge(-cost_of(self.target))
+        self._space.charge(-self._cost)
+        self._cost = 0
+        return Node.shed(self)

@@ -17,7 +17,7 @@ import mmap
 import os
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -49,11 +49,14 @@ class Space:
       total: How many there are.  There are as many nodes.
       taken: How many the files have.
       small: Bytes that names, targets and extended attributes take.
+      reclaim: Gives back some of what is needed no more, within milliseconds, and
+        returns whether there was any.  Asked when space is short.
     """
 
     total: int
     taken: int = 0
     small: int = 0
+    reclaim: Callable[[], bool] = attrs.field(default=lambda: False, repr=False)
     _memory: mmap.mmap = attrs.field(init=False, repr=False)
     #: Pages that were released, as (start, stop) in bytes; behind `_fresh` none was
     #: ever allocated.
@@ -89,8 +92,9 @@ class Space:
         Raises:
           FuseError: ENOSPC: there are not so many left.
         """
-        if pages > 0 and pages > self.free:
-            raise FuseError(errno.ENOSPC)
+        if pages > 0:
+            while pages > self.free:
+                self._reclaim()
         self.taken += pages
 
     def charge(self, size: int) -> None:
@@ -104,7 +108,12 @@ class Space:
 
     def check(self, size: int) -> None:
         """Raise ENOSPC if `charge` would."""
-        if size > 0 and self.taken - -(self.small + size) // PAGE > self.total:
+        if size > 0:
+            while self.taken - -(self.small + size) // PAGE > self.total:
+                self._reclaim()
+
+    def _reclaim(self) -> None:
+        if not self.reclaim():
             raise FuseError(errno.ENOSPC)
 
     def statfs(self, nodes: int) -> Statfs:

@@ -102,8 +102,10 @@ class SparseFile:
             raise FuseError(errno.EFBIG)
         first, last = _down(offset), _up(offset + size)
         # Whatever of it is here already, so much is missing.
-        if (last - first) // PAGE - self.pages > self._space.free:
-            raise FuseError(errno.ENOSPC)
+        while (last - first) // PAGE - self.pages > self._space.free:
+            if not self._space.reclaim():
+                raise FuseError(errno.ENOSPC)
+            await trio.lowlevel.checkpoint()
         with trio.CancelScope(shield=True):
             while (first := self._reserve(first, last)) < last:
                 await trio.lowlevel.checkpoint()

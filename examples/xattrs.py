@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ CAPABILITIES = "security.capability"
 #: The most bytes of all names of a node: listxattr(2) can return no more, so a name
 #: beyond would be one that nobody sees.  linux/limits.h: XATTR_LIST_MAX.
 LIST_MAX = 1 << 16
+#: How many are removed before other requests have their turn.
+STEP = 64
 
 
 def checked(name: str) -> str:
@@ -43,6 +46,7 @@ class Xattrs:
 
     _space: Space
     _values: dict[str, bytes] | None = None  # most nodes have none
+    _listed: int = 0
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values or ())
@@ -66,10 +70,11 @@ class Xattrs:
             values = {}
         old = values.get(name)
         if old is None:
-            listed = sum(len(os.fsencode(known)) + 1 for known in (*values, name))
+            listed = self._listed + _listed(name)
             if listed > LIST_MAX:
                 raise FuseError(errno.ENOSPC)
             self._space.charge(cost_of(name) + len(value))
+            self._listed = listed
         else:
             self._space.charge(len(value) - len(old))
         values[name] = value
@@ -80,9 +85,16 @@ class Xattrs:
         if name not in self or self._values is None:
             return False
         self._space.charge(-cost_of(name) - len(self._values.pop(name)))
+        self._listed -= _listed(name)
         return True
 
-    def clear(self) -> None:
-        """Remove all."""
-        for name in list(self):
+    def shed(self) -> bool:
+        """Remove some, and return whether there are more: all may be 500 MiB."""
+        for name in list(itertools.islice(self, STEP)):
             self.discard(name)
+        return bool(self._values)
+
+
+def _listed(name: str) -> int:
+    """Return the bytes of a name in the list of names: with a NUL behind it."""
+    return len(os.fsencode(name)) + 1
