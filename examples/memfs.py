@@ -219,7 +219,7 @@ class MemFS(triofuse.Filesystem):
         # end here: what the WRITE changes is news to the kernel only later, and until
         # then whoever wrote could run the program with its owner's rights.
         if not request.valid or request.valid & triofuse.SetattrValid.KILL_SUIDGID:
-            node.drop_privileges()
+            node.drop_privileges(request)
         return attr
 
     async def readlink(self, request: triofuse.Readlink) -> str:
@@ -287,7 +287,7 @@ class MemFS(triofuse.Filesystem):
         file.content.write(request.offset, request.data)
         file.modified()
         if request.write_flags & triofuse.WriteFlags.KILL_SUIDGID:
-            file.drop_privileges()
+            file.drop_privileges(request)
         return request.size
 
     async def fallocate(self, request: triofuse.Fallocate) -> None:

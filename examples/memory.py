@@ -92,13 +92,16 @@ class Node:
             self.attr.mode = self.attr.mode & ~PERMISSIONS | access.permissions
         self.changed()
 
-    def drop_privileges(self) -> None:
+    def drop_privileges(self, request: triofuse.Request) -> None:
         """Take away what running the file gives: set-id bits, capabilities.
 
-        Setgid without execute permission gives nothing, and stays.
+        Setgid without execute permission gives nothing, and stays if the caller is of
+        the group.  Source: setattr_should_drop_sgid() in fs/attr.c.
         """
         mode = self.attr.mode & ~stat.S_ISUID
-        if mode & stat.S_IXGRP:
+        if mode & stat.S_ISGID and (
+            mode & stat.S_IXGRP or self.attr.gid not in _groups_of(request)
+        ):
             mode &= ~stat.S_ISGID
         if mode != self.attr.mode:
             self.attr.mode = mode
@@ -192,12 +195,14 @@ class Directory(Node):
         Raises:
           FuseError: ENOSPC: there is no space for a new name.
         """
-        if not self.names.get(name):
-            self._space.charge(cost_of(name))
-        old = self.names.put(name, node)
+        old = self.names.get(name)
         if old:
+            self.names.replace(old, node)
             self._count(old.node, -1)
             old.node.changed()
+        else:
+            self._space.charge(cost_of(name))
+            self.names.add(name, node)
         self._count(node, +1)
         if isinstance(node, Directory):
             node.parent = self
@@ -221,7 +226,7 @@ class Directory(Node):
             if link.node.attr.nlink:  # else it went while the kernel was listing
                 yield link
 
-    def drop_privileges(self) -> None:
+    def drop_privileges(self, request: triofuse.Request) -> None:
         """Keep the bits: here setgid makes new names inherit the group."""
 
     def check_link(self) -> None:
@@ -302,3 +307,16 @@ class Symlink(Node):
         self._space.charge(-self._cost)
         self._cost = 0
         return Node.shed(self)
+
+
+def _groups_of(request: triofuse.Request) -> set[int]:
+    """Return the groups of a caller, as far as /proc tells of it."""
+    groups = {request.gid}
+    try:
+        with open(f"/proc/{request.pid}/status") as status:
+            for line in status:
+                if line.startswith("Groups:"):
+                    groups.update(map(int, line.split()[1:]))
+    except OSError:  # it has gone, or is in another pid namespace
+        pass
+    return groups

@@ -66,19 +66,18 @@ class Names:
                 return link
         return None
 
-    def put(self, name: str, node: Node) -> Link | None:
-        """Set the node of a name, and return the link that it had before."""
-        for shard in self._shards:
-            old = shard.links.get(name)
-            if old:
-                # What replaces keeps the place, or a listing could show it twice.
-                shard.links[name] = Link(old.cookie, name, node)
-                return old
+    def replace(self, old: Link, node: Node) -> None:
+        """Set the node of a name that is there."""
+        place = bisect_right(self._shards, old.cookie, key=_first) - 1
+        # What replaces keeps the place, or a listing could show it twice.
+        self._shards[place].links[old.name] = old._replace(node=node)
+
+    def add(self, name: str, node: Node) -> None:
+        """Add a name that is not there."""
         cookie = next(self._cookies)
         if not self._shards or len(self._shards[-1].links) >= SHARD:
             self._shards.append(_Shard(cookie, {}))
         self._shards[-1].links[name] = Link(cookie, name, node)
-        return None
 
     def pop(self, name: str) -> Link:
         """Take a name out that is there, and return its link."""

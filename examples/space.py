@@ -31,14 +31,19 @@ PAGE = 1 << 12
 #: extended attribute costs the same.
 OVERHEAD = 256
 
+#: How much released memory is kept for the next who needs some, bytes: to zero it costs
+#: less than to ask the operating system for other memory.
+WARM = 1 << 18
+_ZEROS = bytes(WARM)
+
 #: linux/mman.h: no promise that there is memory for all of it.  The mmap module has
 #: the name since Python 3.13.
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
 def cost_of(text: str) -> int:
-    """Return what a name takes, bytes: a letter takes one, two, or four of them."""
-    return OVERHEAD + 2 * len(os.fsencode(text))
+    """Return what a name takes, bytes: a letter takes one, or up to four of them."""
+    return OVERHEAD + (len(text) if text.isascii() else 4 * len(text))
 
 
 @attrs.define(eq=False)
@@ -62,6 +67,9 @@ class Space:
     #: ever allocated.
     _released: list[tuple[int, int]] = attrs.field(init=False, factory=list, repr=False)
     _fresh: int = attrs.field(default=0, init=False)
+    #: Those of them whose memory is still there, and their bytes.
+    _warm: list[tuple[int, int]] = attrs.field(init=False, factory=list, repr=False)
+    _warmth: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
@@ -132,7 +140,14 @@ class Space:
         Returns:
           Where they start, and where they stop.
         """
-        if self._released:
+        if self._warm:
+            start, stop = self._warm.pop()
+            if stop - start > size:
+                self._warm.append((start + size, stop))
+                stop = start + size
+            self._warmth -= stop - start
+            self._memory[start:stop] = _ZEROS[: stop - start]
+        elif self._released:
             start, stop = self._released.pop()
             if stop - start > size:
                 self._released.append((start + size, stop))
@@ -143,7 +158,11 @@ class Space:
         return start, stop
 
     def release(self, start: int, stop: int) -> None:
-        """Give allocated pages back, and their memory to the operating system."""
+        """Give allocated pages back, and nearly all memory to the operating system."""
+        if self._warmth + stop - start <= WARM:
+            self._warm.append((start, stop))
+            self._warmth += stop - start
+            return
         self._memory.madvise(mmap.MADV_DONTNEED, start, stop - start)
         if self._released:  # keep together what was allocated and is released so
             before, after = self._released[-1]

@@ -15,6 +15,7 @@ import errno
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import partial
 
 import attrs
 import trio
@@ -43,10 +44,10 @@ class SparseFile:
     pages: int = 0
     #: The extents, in order: where each starts and stops in the file, and how far
     #: from there its bytes are in the memory.
-    _starts: array[int] = attrs.Factory(lambda: array("Q"))
-    _stops: array[int] = attrs.Factory(lambda: array("Q"))
-    _shifts: array[int] = attrs.Factory(lambda: array("q"))
-    _reserved: Ranges = attrs.Factory(Ranges)
+    _starts: array[int] = attrs.Factory(partial(array, "Q"))
+    _stops: array[int] = attrs.Factory(partial(array, "Q"))
+    _shifts: array[int] = attrs.Factory(partial(array, "q"))
+    _reserved: Ranges | None = None
 
     def read(self, offset: int, size: int) -> bytes:
         """Return a copy of up to ``size`` bytes; fewer are the end of the file."""
@@ -192,6 +193,8 @@ class SparseFile:
         if end > MAX_SIZE:
             raise FuseError(errno.EFBIG)
         first, last = _down(offset), _up(end)
+        if not self._reserved and self._append(first, last):
+            return
         holes = self._holes(first, last)
         missing = sum(stop - start for start, stop in holes) // PAGE
         if self._reserved:
@@ -203,6 +206,27 @@ class SparseFile:
         i, j = bisect_left(self._stops, first), bisect_right(self._starts, last)
         known = zip(self._starts[i:j], self._stops[i:j], self._shifts[i:j], strict=True)
         self._splice(i, j, sorted([*known, *self._allocated(holes)]))
+
+    def _append(self, first: int, last: int) -> bool:
+        """Have extents behind all others; return False if that is not where they go.
+
+        Nearly all new bytes come at the end of a file.
+        """
+        stop = self._stops[-1] if self._stops else 0
+        if self._stops and first < stop:
+            if first < self._starts[-1]:
+                return False
+            first = stop
+        self._take((last - first) // PAGE)
+        for start, finish, shift in self._allocated([(first, last)]):
+            if start == stop and self._stops and self._shifts[-1] == shift:
+                self._stops[-1] = finish
+            else:
+                self._starts.append(start)
+                self._stops.append(finish)
+                self._shifts.append(shift)
+            stop = finish
+        return True
 
     def _allocated(
         self, holes: list[tuple[int, int]]
@@ -230,6 +254,8 @@ class SparseFile:
         i = bisect_right(self._stops, first) + EXTENTS
         if i < len(self._starts):
             last = min(last, self._starts[i])
+        if self._reserved is None:
+            self._reserved = Ranges()
         last = self._reserved.ahead(first, last, EXTENTS)
         bounds = [bound for hole in self._holes(first, last) for bound in hole]
         missing = sum(bounds[1::2]) - sum(bounds[::2])
@@ -256,7 +282,8 @@ class SparseFile:
         Returns:
           Where the step began: ``first`` if all is done.
         """
-        first = self._reserved.back(first, last, EXTENTS)
+        if self._reserved:
+            first = self._reserved.back(first, last, EXTENTS)
         i, j = bisect_right(self._stops, first), bisect_left(self._starts, last)
         if j - i > EXTENTS:
             i = j - EXTENTS
@@ -284,7 +311,7 @@ class SparseFile:
         self, first: int, last: int, dropped: int, *, reserve: bool
     ) -> None:
         """Note what a step of `_drop` did to the count of pages."""
-        if reserve:
+        if reserve and self._reserved is not None:
             self._reserved.replace(first, last, (first, last))
             return
         if self._reserved:
