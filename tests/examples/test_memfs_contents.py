@@ -6,9 +6,10 @@ import errno
 import random
 
 import pytest
+import trio
 
-from space import Space
-from sparse import MAX_SIZE, SparseFile
+from space import PAGE, Space
+from sparse import MAX_SIZE, STEP, SparseFile
 from tests.examples.test_memfs_units import fails
 from triofuse import FuseError
 
@@ -94,3 +95,51 @@ async def test_no_file_is_too_long() -> None:
         await file.truncate(MAX_SIZE + 1)
     with fails(errno.EFBIG):
         file.write(MAX_SIZE, b"x")
+
+
+class Turns:
+    """Counts how often others had their turn while something was done."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def take(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.count += 1
+
+
+@pytest.mark.parametrize("what", ["truncate", "punch", "zero"])
+async def test_others_have_their_turn_while_much_is_dropped(what: str) -> None:
+    space = Space(total=1 << 16)
+    file = SparseFile(space)
+    for offset in range(0, 8 * STEP, STEP):
+        file.write(offset, b"x" * STEP)
+    turns = Turns()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.take)
+        if what == "truncate":
+            await file.truncate(0)
+        elif what == "punch":
+            await file.punch(0, 8 * STEP)
+        else:
+            await file.zero(0, 8 * STEP)
+        nursery.cancel_scope.cancel()
+
+    assert turns.count >= 4
+    assert not file.read(0, 100).strip(b"\0")
+    assert space.used == (8 * STEP // PAGE if what == "zero" else 0)
+
+
+async def test_space_that_is_reserved_costs_no_memory_and_is_a_hole() -> None:
+    space = Space(total=1 << 32)
+    file = SparseFile(space)
+
+    await file.allocate(0, 1 << 40)
+    file.lengthen(1 << 40)
+
+    assert file.pages == 1 << 28
+    assert await file.seek_hole(0) == 0
+    await file.punch(0, 1 << 40)
+    assert space.used == 0
