@@ -11,23 +11,28 @@ It shows all that POSIX wants of a filesystem, and how little of it is left to d
   its lookups and says when it forgets them.
 - A place in a directory's listing is a number that a name keeps, so listings stand
   firm while names come and go.
-- No method awaits anything, but for who waits for a file lock: each is done before
-  the next begins.  Nothing has to be written to a disk, so fsync is left out.
+- No method awaits anything, but for who waits for a file lock, or changes so much of
+  a file that the kernel keeps others from it: each is done before the next begins.  Nothing has to be written to a disk, so fsync is left out.
 
-acl.py has the access control lists, memory.py the nodes, sparse.py the contents.  It
-leaves out quotas, and writing back from the kernel's cache.
-The limit of its size is one of contents; names and extended attributes come on top.
-What files give back stays with the process, which takes it for other files.
+- Whatever is kept counts towards the size: contents, names, targets, attributes.
+- A request that may be about gigabytes is served in steps: others do not wait for it.
+
+inodes.py has the nodes by number, memory.py what each kind of them does, names.py the
+tables of directories, sparse.py the contents, space.py the memory, xattrs.py the
+extended attributes, acl.py the access control lists.  It leaves out quotas, and writing
+back from the kernel's cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import itertools
 import logging
 import math
 import os
+import secrets
 import stat
 from collections.abc import Iterable
 
@@ -35,18 +40,17 @@ import attrs
 
 import acl
 import triofuse
-from memory import Directory, File, Link, Node, Nodes, Symlink
-from sparse import Space
+from inodes import ROOT, Nodes
+from memory import Directory, File, Node, Symlink
+from names import Link
+from space import Space
 from triofuse import DirEntry, Entry, FileAttr, FileLock, FuseError, InitFlags, Opened
+from xattrs import ACLS, checked
 
 #: Seconds for which the kernel may believe what it was told.
 VALID = math.inf
 #: Bytes that one COPY_FILE_RANGE copies at most: other requests wait for so long.
-COPY_MAX = 1 << 23
-#: What extended attributes may be about.
-NAMESPACES = ("user.", "trusted.", "security.")
-#: And those that are access control lists.
-ACLS = (acl.ACCESS, acl.DEFAULT)
+COPY_MAX = 1 << 21
 #: Names of which READDIRPLUS makes no lookup.
 DOTS = (".", "..")
 
@@ -55,7 +59,7 @@ class MemFS(triofuse.Filesystem):
     """A filesystem in memory; it keeps its contents from mount to mount.
 
     Args:
-      size: Bytes that files can take; by default half of the machine's memory.
+      size: Bytes that it can take; by default half of the machine's memory.
       valid: Seconds for which the kernel may keep names and attributes.
     """
 
@@ -63,7 +67,10 @@ class MemFS(triofuse.Filesystem):
         self._nodes = Nodes(Space.of(size), valid)
         self._locks = triofuse.LockTable()
         self._handles = itertools.count(1)
+        self._writers: set[int] = set()
         self._valid = valid
+        # File handles of an earlier filesystem, with the same numbers, are stale.
+        self._generation = secrets.randbits(31)
 
     async def init(self, config: triofuse.KernelConfig) -> None:
         # Contents may be kept whatever times and sizes say, and targets of links.
@@ -75,18 +82,23 @@ class MemFS(triofuse.Filesystem):
         # The kernel heeds access control lists if told to.  It does not know what a
         # new file will inherit, so it leaves the umask to us.
         wanted |= InitFlags.POSIX_ACL | InitFlags.DONT_MASK
+        # File handles (NFS, open_by_handle_at) stay good when the kernel has forgotten
+        # the node: it looks up "." and "..", see Nodes.find.
+        wanted |= InitFlags.EXPORT_SUPPORT
         config.want(wanted & config.offered)
 
     async def destroy(self) -> None:
+        self._writers.clear()
         self._nodes.forget_all()
 
     async def statfs(self, request: triofuse.StatfsRequest) -> triofuse.Statfs:
+        await self._nodes.settle()  # else it shows space as used that is free at once
         return self._nodes.statfs()
 
     # --- Names
 
     async def lookup(self, request: triofuse.Lookup) -> Entry:
-        node = self._nodes.directory(request.nodeid).get(request.name)
+        node = self._nodes.find(request.nodeid, request.name)
         return self._entry(node) if node else Entry.negative(self._valid)
 
     def forget(self, request: triofuse.Forget) -> None:
@@ -97,36 +109,34 @@ class MemFS(triofuse.Filesystem):
     async def create(self, request: triofuse.Create) -> tuple[Entry, Opened]:
         file = self._nodes.new_file(request)
         entry = self._add(request.nodeid, request.name, file)
-        return entry, self._opened(file)
+        return entry, self._opened(file, request.flags)
 
     async def tmpfile(self, request: triofuse.Tmpfile) -> tuple[Entry, Opened]:
         file = self._nodes.new_file(request)
         self._nodes.keep(file)
-        return self._entry(file), self._opened(file)
+        return self._entry(file), self._opened(file, request.flags)
 
     async def mknod(self, request: triofuse.Mknod) -> Entry:
         if stat.S_ISREG(request.mode):
             node: Node = self._nodes.new_file(request)
         else:
-            node = Node(*self._nodes.made_by(request, request.mode, request.umask))
+            node = self._nodes.new_node(request, request.mode, request.umask)
             node.attr.rdev = request.rdev
         return self._add(request.nodeid, request.name, node)
 
     async def mkdir(self, request: triofuse.Mkdir) -> Entry:
-        mode = stat.S_IFDIR | request.mode
-        directory = Directory(*self._nodes.made_by(request, mode, request.umask))
+        directory = self._nodes.new_directory(request)
         return self._add(request.nodeid, request.name, directory)
 
     async def symlink(self, request: triofuse.Symlink) -> Entry:
-        made = self._nodes.made_by(request, stat.S_IFLNK | 0o777)
-        symlink = Symlink(*made, target=request.target)
-        symlink.attr.size = len(os.fsencode(request.target))
+        symlink = self._nodes.new_symlink(request)
         return self._add(request.nodeid, request.name, symlink)
 
     async def link(self, request: triofuse.Link) -> Entry:
         node = self._nodes.node(request.oldnodeid)
         node.check_link()
-        return self._add(request.nodeid, request.newname, node)
+        self._nodes.link(request.nodeid, request.newname, node)
+        return self._entry(node)
 
     async def unlink(self, request: triofuse.Unlink) -> None:
         directory = self._nodes.directory(request.nodeid)
@@ -162,15 +172,20 @@ class MemFS(triofuse.Filesystem):
         else:
             if old:
                 node.check_replace(old)
-            self._take_away(request, source)
+            self._take_away(request, source, replaces=old is not None)
         target.link(request.newname, node)
         if old:
             self._nodes.drop_unused(old)
 
-    def _take_away(self, request: triofuse.Rename, source: Directory) -> None:
+    def _take_away(
+        self, request: triofuse.Rename, source: Directory, *, replaces: bool
+    ) -> None:
         """Take the old name away, or leave there what overlayfs takes for a hole."""
-        if request.flags & triofuse.RenameFlags.WHITEOUT:
-            whiteout = Node(*self._nodes.made_by(request, stat.S_IFCHR))
+        leaves = bool(request.flags & triofuse.RenameFlags.WHITEOUT)
+        if not replaces:
+            self._nodes.check_rename(request, frees=not leaves)
+        if leaves:
+            whiteout = self._nodes.new_node(request, stat.S_IFCHR)
             self._nodes.keep(whiteout)
             source.link(request.name, whiteout)
         else:
@@ -187,9 +202,11 @@ class MemFS(triofuse.Filesystem):
     async def setattr(self, request: triofuse.Setattr) -> FileAttr:
         node = self._nodes.node(request.nodeid)
         attr = node.attr
+        if not request.valid:
+            node.check_privileges(request)
         if request.size is not None:
             file = self._nodes.file(request.nodeid)
-            file.content.truncate(request.size)
+            await file.content.truncate(request.size)
             file.modified()
         if request.mode is not None:
             node.chmod(request.mode)
@@ -202,7 +219,7 @@ class MemFS(triofuse.Filesystem):
         # end here: what the WRITE changes is news to the kernel only later, and until
         # then whoever wrote could run the program with its owner's rights.
         if not request.valid or request.valid & triofuse.SetattrValid.KILL_SUIDGID:
-            node.drop_privileges()
+            node.drop_privileges(request)
         return attr
 
     async def readlink(self, request: triofuse.Readlink) -> str:
@@ -213,7 +230,7 @@ class MemFS(triofuse.Filesystem):
         return node.target
 
     async def setxattr(self, request: triofuse.Setxattr) -> None:
-        node, name = self._nodes.node(request.nodeid), _checked_xattr(request.name)
+        node, name = self._nodes.node(request.nodeid), checked(request.name)
         known = name in node.xattrs
         if known and request.flags & triofuse.SetxattrFlags.CREATE:
             raise FuseError(errno.EEXIST)
@@ -225,7 +242,7 @@ class MemFS(triofuse.Filesystem):
             node.attr.mode &= ~stat.S_ISGID
 
     async def getxattr(self, request: triofuse.Getxattr) -> bytes:
-        node, name = self._nodes.node(request.nodeid), _checked_xattr(request.name)
+        node, name = self._nodes.node(request.nodeid), checked(request.name)
         value = node.xattrs.get(name)
         if value is None:
             raise FuseError(errno.ENODATA)
@@ -237,9 +254,8 @@ class MemFS(triofuse.Filesystem):
         return [name for name in names if not name.startswith(hidden)]
 
     async def removexattr(self, request: triofuse.Removexattr) -> None:
-        node, name = self._nodes.node(request.nodeid), _checked_xattr(request.name)
-        if name in node.xattrs:
-            del node.xattrs[name]
+        node, name = self._nodes.node(request.nodeid), checked(request.name)
+        if node.xattrs.discard(name):
             node.changed()
         elif name not in ACLS:  # which are there, in a way: the mode says the same
             raise FuseError(errno.ENODATA)
@@ -247,16 +263,19 @@ class MemFS(triofuse.Filesystem):
     # --- Open files
 
     async def open(self, request: triofuse.Open) -> Opened:
-        return self._opened(self._nodes.file(request.nodeid))
+        return self._opened(self._nodes.file(request.nodeid), request.flags)
 
     async def flush(self, request: triofuse.Flush) -> None:
         self._locks.flush(request)
 
     async def release(self, request: triofuse.Release) -> None:
         self._locks.release(request)
-        node = self._nodes.node(request.nodeid)
-        node.opens -= 1
-        self._nodes.drop_unused(node)
+        file = self._nodes.file(request.nodeid)
+        file.opens -= 1
+        if request.fh in self._writers:
+            self._writers.remove(request.fh)
+            file.writers -= 1
+        self._nodes.drop_unused(file)
 
     async def read(self, request: triofuse.Read) -> bytes:
         file = self._nodes.file(request.nodeid)
@@ -268,17 +287,17 @@ class MemFS(triofuse.Filesystem):
         file.content.write(request.offset, request.data)
         file.modified()
         if request.write_flags & triofuse.WriteFlags.KILL_SUIDGID:
-            file.drop_privileges()
+            file.drop_privileges(request)
         return request.size
 
     async def fallocate(self, request: triofuse.Fallocate) -> None:
         file = self._nodes.file(request.nodeid)
         if request.mode & triofuse.FallocateMode.PUNCH_HOLE:
-            file.content.punch(request.offset, request.length)
+            await file.content.punch(request.offset, request.length)
         elif request.mode & triofuse.FallocateMode.ZERO_RANGE:
-            file.content.zero(request.offset, request.length)
+            await file.content.zero(request.offset, request.length)
         else:
-            file.content.allocate(request.offset, request.length)
+            await file.content.allocate(request.offset, request.length)
         if not request.mode & triofuse.FallocateMode.KEEP_SIZE:
             file.content.lengthen(request.offset + request.length)
         file.modified()
@@ -287,7 +306,7 @@ class MemFS(triofuse.Filesystem):
         content = self._nodes.file(request.nodeid).content
         if request.whence == os.SEEK_DATA:
             return content.seek_data(request.offset)
-        return content.seek_hole(request.offset)
+        return await content.seek_hole(request.offset)
 
     async def copy_file_range(self, request: triofuse.CopyFileRange) -> int:
         source, target = (
@@ -336,20 +355,18 @@ class MemFS(triofuse.Filesystem):
     def _entry(self, node: Node) -> Entry:
         """Return an entry for the kernel: a lookup that it will forget some day."""
         node.lookups += 1
-        return Entry(node.attr, entry_valid=self._valid)
+        # The kernel takes the root with another generation for a new one: a stale node.
+        generation = self._generation if node.attr.ino != ROOT else 0
+        return Entry(node.attr, generation=generation, entry_valid=self._valid)
 
-    def _opened(self, file: File) -> Opened:
+    def _opened(self, file: File, flags: int) -> Opened:
         file.opens += 1
-        # The handle's number says nothing here but which locks end with it.
-        return Opened(next(self._handles), triofuse.OpenFlags.KEEP_CACHE)
-
-
-def _checked_xattr(name: str) -> str:
-    if name not in ACLS and not name.startswith(NAMESPACES):
-        raise FuseError(errno.EOPNOTSUPP)
-    if name in NAMESPACES:  # and no more
-        raise FuseError(errno.EINVAL)
-    return name
+        # The handle's number says which locks end with it, and who may have written.
+        fh = next(self._handles)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self._writers.add(fh)
+            file.writers += 1
+        return Opened(fh, triofuse.OpenFlags.KEEP_CACHE)
 
 
 def _dir_entry(link: Link, entry: Entry | None = None) -> DirEntry:
@@ -362,7 +379,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Mount a filesystem in memory.")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("-o", metavar="OPTIONS", default="", dest="options")
-    parser.add_argument("--size", type=int, help="most bytes of all files' contents")
+    parser.add_argument("--size", type=int, help="most bytes of all that is kept")
     parser.add_argument("--debug", action="store_true", help="log each request")
     args = parser.parse_args()
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO)
@@ -372,6 +389,9 @@ def main() -> None:
         subtype="triofuse",
         default_permissions=True,
     )
+    # Nodes live long and make no cycles.  To look for some among a million of them
+    # would hold everybody up for a second each time; the young are looked at as ever.
+    gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
     triofuse.run(MemFS(args.size), args.mountpoint, options)
 
 

@@ -1,4 +1,4 @@
-"""What memfs.py keeps in memory: the nodes, and their names in directories."""
+"""What memfs.py keeps in memory: inodes of each kind, and what POSIX says of them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ import itertools
 import os
 import stat
 import time
-from bisect import bisect_right
 from collections.abc import Iterator
-from operator import attrgetter
-from typing import NamedTuple
 
 import attrs
 
 import acl
 import triofuse
 from acl import Acl
-from sparse import NAME_MAX, PAGE, Space, SparseFile
-from triofuse import FileAttr, FuseError, Statfs
+from names import Link, Names
+from space import NAME_MAX, PAGE, Space, cost_of
+from sparse import SparseFile
+from triofuse import FileAttr, FuseError
+from xattrs import CAPABILITIES, Xattrs
 
-#: The kernel gives the root its number.
-ROOT = 1
 #: The bits of a mode that say who may.
 PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 #: The most names of one node, as in ext4.
 LINK_MAX = 65000
 #: How old a time of access may get, as with the mount option ``relatime``.
 DAY_NS = 86400 * 10**9
-#: The extended attribute of capabilities(7).
-CAPABILITIES = "security.capability"
 
 
 @attrs.define(eq=False)
@@ -44,7 +40,7 @@ class Node:
     """
 
     attr: FileAttr
-    xattrs: dict[str, bytes] = attrs.Factory(dict)
+    xattrs: Xattrs
     lookups: int = 0
     opens: int = 0
 
@@ -78,36 +74,55 @@ class Node:
     def chmod(self, mode: int) -> None:
         """Set the mode, but for the type, and what the access list says of it."""
         self.attr.mode = stat.S_IFMT(self.attr.mode) | stat.S_IMODE(mode)
-        if acl.ACCESS in self.xattrs:
-            access = Acl.decode(self.xattrs[acl.ACCESS])
-            self.xattrs[acl.ACCESS] = access.chmod(mode).encode()
+        value = self.xattrs.get(acl.ACCESS)
+        if value is not None:
+            self.xattrs.set(acl.ACCESS, Acl.decode(value).chmod(mode).encode())
 
     def set_xattr(self, name: str, value: bytes) -> None:
         """Set an extended attribute, and the mode if it is the access list.
 
         An access list that says no more than a mode becomes one.
         """
-        self.changed()
-        if name == acl.ACCESS:
-            access = Acl.decode(value)
+        access = Acl.decode(value) if name == acl.ACCESS else None
+        if access and not access.names_somebody:
+            self.xattrs.discard(name)
+        else:
+            self.xattrs.set(name, value)
+        if access:
             self.attr.mode = self.attr.mode & ~PERMISSIONS | access.permissions
-            if not access.names_somebody:
-                self.xattrs.pop(name, None)
-                return
-        self.xattrs[name] = value
+        self.changed()
 
-    def drop_privileges(self) -> None:
+    def drop_privileges(self, request: triofuse.Request) -> None:
         """Take away what running the file gives: set-id bits, capabilities.
 
-        Setgid without execute permission gives nothing, and stays.
+        Setgid without execute permission gives nothing, and stays if the caller is of
+        the group.  Source: setattr_should_drop_sgid() in fs/attr.c.
         """
         mode = self.attr.mode & ~stat.S_ISUID
-        if mode & stat.S_IXGRP:
+        if mode & stat.S_ISGID and (
+            mode & stat.S_IXGRP or self.attr.gid not in _groups_of(request)
+        ):
             mode &= ~stat.S_ISGID
         if mode != self.attr.mode:
             self.attr.mode = mode
             self.changed()
-        self.xattrs.pop(CAPABILITIES, None)
+        self.xattrs.discard(CAPABILITIES)
+
+    def check_privileges(self, request: triofuse.Setattr) -> None:
+        """Check that a SETATTR of nothing may call for `drop_privileges`.
+
+        The kernel sends it before a write, and for chown(2) of nothing, which only the
+        owner and root may do.  Nobody writes who has not opened the file for it.
+        """
+        if request.uid not in (0, self.attr.uid):
+            raise FuseError(errno.EPERM)
+
+    def shed(self) -> bool:
+        """Give back some of the space that a dropped node has; return if more is left.
+
+        A step takes milliseconds at most.
+        """
+        return self.xattrs.shed()
 
     def check_link(self) -> None:
         """Check that this may get one more name, as link(2) says."""
@@ -125,26 +140,18 @@ class Node:
             raise FuseError(errno.ENOENT)
 
 
-class Link(NamedTuple):
-    """A name in a directory; ``cookie`` is its place in the listing."""
-
-    cookie: int
-    name: str
-    node: Node
-
-
 @attrs.define(eq=False)
 class Directory(Node):
     """A directory.
 
     Attributes:
       parent: The directory that it is in; the root is in itself.
-      links: The names in it, in the order of their cookies.
+      names: The names in it; "." and ".." have the cookies 1 and 2.
     """
 
+    _space: Space = attrs.field(kw_only=True)
     parent: Directory = attrs.Factory(lambda self: self, takes_self=True)
-    links: dict[str, Link] = attrs.Factory(dict)
-    _cookies: Iterator[int] = attrs.Factory(lambda: itertools.count(3))
+    names: Names = attrs.Factory(lambda: Names(itertools.count(3)))
 
     def get(self, name: str) -> Node | None:
         """Return the node of a name, or None.
@@ -154,7 +161,7 @@ class Directory(Node):
         """
         if len(os.fsencode(name)) > NAME_MAX:
             raise FuseError(errno.ENAMETOOLONG)
-        link = self.links.get(name)
+        link = self.names.get(name)
         return link.node if link else None
 
     def find(self, name: str) -> Node:
@@ -164,29 +171,38 @@ class Directory(Node):
             raise FuseError(errno.ENOENT)
         return node
 
-    def inherited(self, mode: int, umask: int) -> tuple[int, dict[str, bytes]]:
-        """Return the mode and extended attributes of what is made here.
+    def inherit(self, mode: int, umask: int, xattrs: Xattrs) -> int:
+        """Return the mode of what is made here, and set its extended attributes.
 
         A default list stands in for the umask, and goes on to directories.
+
+        Raises:
+          FuseError: ENOSPC: there is no space for the lists.
         """
         default = self.xattrs.get(acl.DEFAULT)
         if default is None or stat.S_ISLNK(mode):
-            return mode & ~umask, {}
+            return mode & ~umask
         access = Acl.decode(default).inherit(mode)
-        xattrs = {acl.ACCESS: access.encode()} if access.names_somebody else {}
+        if access.names_somebody:
+            xattrs.set(acl.ACCESS, access.encode())
         if stat.S_ISDIR(mode):
-            xattrs[acl.DEFAULT] = default
-        return mode & ~PERMISSIONS | access.permissions, xattrs
+            xattrs.set(acl.DEFAULT, default)
+        return mode & ~PERMISSIONS | access.permissions
 
     def link(self, name: str, node: Node) -> None:
-        """Give a name to a node, in place of the node that has it."""
-        old = self.links.get(name)
+        """Give a name to a node, in place of the node that has it.
+
+        Raises:
+          FuseError: ENOSPC: there is no space for a new name.
+        """
+        old = self.names.get(name)
         if old:
+            self.names.replace(old, node)
             self._count(old.node, -1)
             old.node.changed()
-        # What replaces keeps the place, or a listing could show the name twice.
-        cookie = old.cookie if old else next(self._cookies)
-        self.links[name] = Link(cookie, name, node)
+        else:
+            self._space.charge(cost_of(name))
+            self.names.add(name, node)
         self._count(node, +1)
         if isinstance(node, Directory):
             node.parent = self
@@ -195,17 +211,22 @@ class Directory(Node):
 
     def unlink(self, name: str) -> None:
         """Take a name away."""
-        node = self.links.pop(name).node
+        node = self.names.pop(name).node
+        self._space.charge(-cost_of(name))
         self._count(node, -1)
         self.modified()
         node.changed()
 
-    def listing(self, offset: int) -> list[Link]:
-        """Return the links behind a cookie; the first are "." and ".."."""
-        links = [Link(1, ".", self), Link(2, "..", self.parent), *self.links.values()]
-        return links[bisect_right(links, offset, key=attrgetter("cookie")) :]
+    def listing(self, offset: int) -> Iterator[Link]:
+        """Yield the links behind a cookie; the first are "." and ".."."""
+        for link in (Link(1, ".", self), Link(2, "..", self.parent)):
+            if link.cookie > offset:
+                yield link
+        for link in self.names.after(offset):
+            if link.node.attr.nlink:  # else it went while the kernel was listing
+                yield link
 
-    def drop_privileges(self) -> None:
+    def drop_privileges(self, request: triofuse.Request) -> None:
         """Keep the bits: here setgid makes new names inherit the group."""
 
     def check_link(self) -> None:
@@ -216,7 +237,7 @@ class Directory(Node):
         """Check that this may take the name of ``old``: an empty directory."""
         if not isinstance(old, Directory):
             raise FuseError(errno.ENOTDIR)
-        if old.links:
+        if old.names:
             raise FuseError(errno.ENOTEMPTY)
 
     def check_move(self, target: Directory) -> None:
@@ -239,16 +260,32 @@ class Directory(Node):
 
 @attrs.define(eq=False)
 class File(Node):
-    """A regular file."""
+    """A regular file.
+
+    Attributes:
+      writers: How many handles are open for writing.
+    """
 
     content: SparseFile = attrs.field(kw_only=True)
+    writers: int = 0
+
+    def shed(self) -> bool:
+        """Give back some of the contents, too."""
+        if self.content.pages and self.content.discard():
+            return True
+        return Node.shed(self)
 
     def modified(self) -> None:
         """Note a change of the contents."""
         Node.modified(self)
         self.attr.size = self.content.size
         self.attr.blocks = self.content.pages * (PAGE // 512)
-        self.xattrs.pop(CAPABILITIES, None)  # set-id bits only if we are told
+        self.xattrs.discard(CAPABILITIES)  # set-id bits only if we are told
+
+    def check_privileges(self, request: triofuse.Setattr) -> None:
+        """Check that somebody may write, or that the caller may chown(2)."""
+        if not self.writers:
+            Node.check_privileges(self, request)
 
 
 @attrs.define(eq=False)
@@ -256,100 +293,30 @@ class Symlink(Node):
     """A symbolic link."""
 
     target: str = attrs.field(kw_only=True)
+    _space: Space = attrs.field(kw_only=True)
+
+    _cost: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.attr.size = len(os.fsencode(self.target))
+        self._space.charge(cost_of(self.target))
+        self._cost = cost_of(self.target)
+
+    def shed(self) -> bool:
+        """Give back what the target takes, too."""
+        self._space.charge(-self._cost)
+        self._cost = 0
+        return Node.shed(self)
 
 
-class Nodes:
-    """The nodes there are, by their numbers.
-
-    Args:
-      space: What files' contents take from.
-      valid: Seconds for which the kernel may keep attributes.
-    """
-
-    def __init__(self, space: Space, valid: float) -> None:
-        self._space = space
-        self._valid = valid
-        self._numbers = itertools.count(ROOT)
-        root = Directory(self._attr(stat.S_IFDIR | 0o755, os.getuid(), os.getgid()))
-        root.attr.nlink = 2
-        self._nodes: dict[int, Node] = {ROOT: root}
-
-    def statfs(self) -> Statfs:
-        """Return what df(1) shows."""
-        return self._space.statfs(len(self._nodes))
-
-    def node(self, nodeid: int) -> Node:
-        """Return any node."""
-        if nodeid not in self._nodes:
-            raise FuseError(errno.ESTALE)
-        return self._nodes[nodeid]
-
-    def file(self, nodeid: int) -> File:
-        """Return a regular file."""
-        node = self.node(nodeid)
-        if not isinstance(node, File):
-            raise FuseError(errno.EINVAL)
-        return node
-
-    def directory(self, nodeid: int) -> Directory:
-        """Return a directory."""
-        node = self.node(nodeid)
-        if not isinstance(node, Directory):
-            raise FuseError(errno.ENOTDIR)
-        return node
-
-    def made_by(
-        self, request: triofuse.Request, mode: int, umask: int = 0
-    ) -> tuple[FileAttr, dict[str, bytes]]:
-        """Return what a caller's new node in the directory ``nodeid`` begins with.
-
-        Its attributes and its extended attributes.
-        """
-        if len(self._nodes) >= self._space.total:
-            raise FuseError(errno.ENOSPC)
-        directory = self.directory(request.nodeid)
-        mode, xattrs = directory.inherited(mode, umask)
-        inherits = directory.attr.mode & stat.S_ISGID
-        if inherits and stat.S_ISDIR(mode):
-            mode |= stat.S_ISGID
-        gid = directory.attr.gid if inherits else request.gid
-        return self._attr(mode, request.uid, gid), xattrs
-
-    def new_file(self, request: triofuse.Create | triofuse.Mknod) -> File:
-        """Return a caller's new file, which is empty and has no name yet."""
-        made = self.made_by(request, request.mode, request.umask)
-        return File(*made, content=SparseFile(self._space))
-
-    def add(self, nodeid: int, name: str, node: Node) -> None:
-        """Give a node a name that is free."""
-        directory = self.directory(nodeid)
-        if directory.get(name):
-            raise FuseError(errno.EEXIST)
-        node.check_move(directory)
-        self.keep(node)
-        directory.link(name, node)
-
-    def keep(self, node: Node) -> None:
-        """Keep a node until nobody needs it."""
-        self._nodes[node.attr.ino] = node
-
-    def drop_unused(self, node: Node) -> None:
-        """Drop a node unless it has a name, is known to the kernel, or is open."""
-        if node.attr.nlink or node.lookups or node.opens:
-            return
-        del self._nodes[node.attr.ino]
-        if isinstance(node, File):
-            node.content.truncate(0)
-
-    def forget_all(self) -> None:
-        """Keep only what has a name: there is no kernel any more."""
-        for node in list(self._nodes.values()):
-            node.lookups = node.opens = 0
-            self.drop_unused(node)
-
-    def _attr(self, mode: int, uid: int, gid: int) -> FileAttr:
-        """Return attributes for a node that is born now and has no name yet."""
-        attr = FileAttr(next(self._numbers), mode, nlink=0, uid=uid, gid=gid)
-        attr.atime_ns = attr.mtime_ns = attr.ctime_ns = attr.btime_ns = time.time_ns()
-        attr.attr_valid = self._valid
-        return attr
+def _groups_of(request: triofuse.Request) -> set[int]:
+    """Return the groups of a caller, as far as /proc tells of it."""
+    groups = {request.gid}
+    try:
+        with open(f"/proc/{request.pid}/status") as status:
+            for line in status:
+                if line.startswith("Groups:"):
+                    groups.update(map(int, line.split()[1:]))
+    except OSError:  # it has gone, or is in another pid namespace
+        pass
+    return groups

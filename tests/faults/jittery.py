@@ -83,16 +83,15 @@ class Jittery(MemFS):
 
     def leftovers(self) -> list[str]:
         """Return the nodes that the kernel knows or has open, but for the root."""
-        nodes = self._nodes._nodes
         return [
             f"{node}: {node.lookups} lookups, {node.opens} opens"
-            for number, node in nodes.items()
+            for number, node in self._nodes.items()
             if (number != 1 and node.lookups) or node.opens or node.lookups < 0
         ]
 
     def numbers(self) -> list[int]:
         """Return the nodes there are."""
-        return list(self._nodes._nodes)
+        return [number for number, _ in self._nodes.items()]
 
 
 def _unlucky(name: str) -> Any:
