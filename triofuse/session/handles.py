@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.flags import OpenFlags
 from triofuse.filesystem.replies import DirEntry, Entry, Opened
 from triofuse.filesystem.requests import (
     Create,
@@ -47,6 +48,9 @@ TRACKED = frozenset(
 #: Listings that are kept of directories without a handle.
 _MAX_UNOPENED = 64
 
+#: Files whose READs may wait for what is still to come.  A plain number: quicker.
+_ENDLESS = int(OpenFlags.DIRECT_IO | OpenFlags.NONSEEKABLE | OpenFlags.STREAM)
+
 #: nodeid and fh: what a RELEASE names.
 _Key = tuple[int, int]
 
@@ -65,6 +69,7 @@ class Handles:
     _strict: bool
     _backings: Backings
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
+    _endless: set[_Key] = attrs.field(factory=set, init=False)
     _listings: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
     _unopened: deque[_Key] = attrs.field(factory=deque, init=False)
 
@@ -128,6 +133,10 @@ class Handles:
                 await self.release(release)
         except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
             self._report("%r failed", release)
+
+    def is_endless(self, nodeid: int, fh: int) -> bool:
+        """Whether a file was opened with DIRECT_IO, NONSEEKABLE or STREAM."""
+        return (nodeid, fh) in self._endless
 
     def forget(self, request: Forget) -> None:
         """Take lookups off a node."""
@@ -203,6 +212,8 @@ class Handles:
     def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
         """Note a file's handle, and return it with what may be behind the file."""
         self._note(Release, nodeid, opened, flags)
+        if opened.flags & _ENDLESS:
+            self._endless.add((nodeid, opened.fh))
         return self._backings.opened(nodeid, opened)
 
     def _note(
@@ -218,3 +229,4 @@ class Handles:
             self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
+            self._endless.discard(key)
