@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,6 +11,7 @@ from typing import TypeVar
 import attrs
 import trio
 
+from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import OpenFlags
 from triofuse.filesystem.replies import DirEntry, Entry, Opened
@@ -26,6 +28,7 @@ from triofuse.filesystem.requests import (
 )
 from triofuse.session.backings import Backings
 from triofuse.wire.directories import Listing
+from triofuse.wire.opcodes import Opcode
 
 __all__ = ["TRACKED", "Handles"]
 
@@ -51,6 +54,11 @@ _MAX_UNOPENED = 64
 #: Files whose READs may wait for what is still to come.  A plain number: quicker.
 _ENDLESS = int(OpenFlags.DIRECT_IO | OpenFlags.NONSEEKABLE | OpenFlags.STREAM)
 
+#: What the kernel takes an open for that is answered with ENOSYS: fuse_file_open()
+#: and fuse_dir_open() in fs/fuse.
+_UNOPENED = Opened(0, OpenFlags.KEEP_CACHE)
+_UNOPENED_DIRECTORY = Opened(0, OpenFlags.KEEP_CACHE | OpenFlags.CACHE_DIR)
+
 #: nodeid and fh: what a RELEASE names.
 _Key = tuple[int, int]
 
@@ -68,6 +76,10 @@ class Handles:
     _filesystem: Filesystem
     _strict: bool
     _backings: Backings
+    #: Whether the kernel is to ask at each open, whose caller is looked at then.
+    _asked_always: bool = False
+    #: The operations that the filesystem has answered with ENOSYS all the same.
+    _needless: set[Opcode] = attrs.field(factory=set, init=False)
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
     _endless: set[_Key] = attrs.field(factory=set, init=False)
     _listings: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
@@ -75,7 +87,12 @@ class Handles:
 
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
-        opened = await self._filesystem.open(request)
+        try:
+            if Opcode.OPEN in self._needless:
+                return _UNOPENED
+            opened = await self._filesystem.open(request)
+        except FuseError as exc:
+            return self._open_needless(Opcode.OPEN, exc)
         return self._note_file(request.nodeid, opened, request.flags)
 
     async def create(self, request: Create) -> tuple[Entry, Opened]:
@@ -90,22 +107,31 @@ class Handles:
 
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
-        opened = await self._filesystem.opendir(request)
+        try:
+            if Opcode.OPENDIR in self._needless:
+                return _UNOPENED_DIRECTORY
+            opened = await self._filesystem.opendir(request)
+        except FuseError as exc:
+            return self._open_needless(Opcode.OPENDIR, exc)
         self._note(Releasedir, request.nodeid, opened, request.flags)
         return opened
 
     async def release(self, request: Release) -> None:
         """Release a file's handle."""
-        self._drop((request.nodeid, request.fh))
-        await self._filesystem.release(request)
+        if (
+            self._drop((request.nodeid, request.fh))
+            or Opcode.OPEN not in self._needless
+        ):
+            await self._filesystem.release(request)
 
     async def releasedir(self, request: Releasedir) -> None:
         """Release a directory's handle, and with the last one its listing."""
         key = (request.nodeid, request.fh)
-        self._drop(key)
+        was_open = self._drop(key)
         if key not in self._opens:
             self._end_listing(key)
-        await self._filesystem.releasedir(request)
+        if was_open or Opcode.OPENDIR not in self._needless:
+            await self._filesystem.releasedir(request)
 
     async def readdir(self, request: Readdir) -> Listing:
         """Return the listing, which stands at the entry that is wanted next."""
@@ -222,11 +248,25 @@ class Handles:
         undone = release(0, nodeid, 0, 0, 0, opened.fh, flags, 0, 0)
         self._opens.setdefault((nodeid, opened.fh), []).append(undone)
 
-    def _drop(self, key: _Key) -> None:
+    def _open_needless(self, opcode: Opcode, exc: FuseError) -> Opened:
+        """Answer for a filesystem that has nothing to do at open, ever: ENOSYS.
+
+        With that the kernel would let in everybody without a word, also to what it
+        has cached.  So it gets what it would do by itself, and goes on asking.
+        """
+        if exc.errno != errno.ENOSYS or not self._asked_always:
+            raise exc
+        self._needless.add(opcode)
+        return _UNOPENED if opcode == Opcode.OPEN else _UNOPENED_DIRECTORY
+
+    def _drop(self, key: _Key) -> bool:
+        """Note that a handle is released; False if it was not open."""
         opens = self._opens.get(key)
+        was_open = bool(opens)
         if opens:
             opens.pop()
             self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
             self._endless.discard(key)
+        return was_open

@@ -239,7 +239,9 @@ class Session:
         sender = self.channel.sender()
         passthrough = InitFlags.PASSTHROUGH in agreement.flags
         backings = Backings(sender.open_backing, passthrough)
-        handles = Handles(self.filesystem, self.strict, backings)
+        handles = Handles(
+            self.filesystem, self.strict, backings, self.allowed_uids is not None
+        )
         service = self._service = Service(
             self.filesystem,
             handles,
