@@ -76,7 +76,7 @@ class Slow(triofuse.Filesystem):
         return [triofuse.DirEntry(name, nodeid) for name, nodeid in NAMES.items()]
 
     async def open(self, request: triofuse.Open) -> triofuse.Opened:
-        # Without the page cache each read(2) is one request, and may be interrupted.
+        # Without the page cache each read(2) is one request, and any signal ends it.
         return triofuse.Opened(flags=triofuse.OpenFlags.DIRECT_IO)
 
     async def read(self, request: triofuse.Read) -> bytes:
@@ -91,7 +91,7 @@ class Slow(triofuse.Filesystem):
         return await self._sleep((request.nodeid - SECONDS) / 1000)
 
     async def _sleep(self, seconds: float) -> bytes:
-        """Sleep.  When the reader gets a signal, ``Cancelled`` comes out of it.
+        """Sleep.  When the reader gets any signal, ``Cancelled`` comes out of it.
 
         Let it pass: the reader has EINTR as soon as this method has ended.
         """
@@ -121,7 +121,7 @@ class Slow(triofuse.Filesystem):
             amount = int(bytes(request.data))
         except ValueError:
             raise triofuse.FuseError(errno.EINVAL) from None
-        async with self._transferring:  # who still waits here may be interrupted
+        async with self._transferring:  # who still waits here may be killed
             with trio.CancelScope(shield=True):
                 self.left -= amount
                 await trio.sleep(self.pause)  # a disk, a server, a second opinion

@@ -18,6 +18,7 @@ from triofuse.device.options import MountOptions
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.exceptions import unwrapped
 from triofuse.session.session import GRACE, Session, SessionOptions, check_options
+from triofuse.session.signals import interruptible_opcodes
 
 __all__ = ["mount", "run", "serve"]
 
@@ -58,6 +59,7 @@ async def mount(
     Source: mount(2), fuse(4), fusermount3(1).
     """
     check_options(session_options)
+    interruptible_opcodes(filesystem)
     options = options or MountOptions()
     mounted = await mount_filesystem(mountpoint, options)
     inherited = mounted.path.startswith("/dev/fd/")  # by whom, with which options?

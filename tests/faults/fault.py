@@ -137,10 +137,10 @@ class Scene:
             await act()
         return answers[0]
 
-    async def interrupt(self) -> None:
+    async def interrupt(self, *, fatal: bool = True) -> None:
         """Send a signal to whoever waits, and have it dealt with."""
         for unique in list(self.kernel.pending):
-            await self.kernel.interrupt(unique)
+            await self.kernel.interrupt(unique, fatal=fatal)
         await wait_all_tasks_blocked()
 
     async def interrupt_and_let_go(self) -> None:
@@ -148,6 +148,17 @@ class Scene:
         await self.interrupt()
         assert self.kernel.pending
         self.victim.go.set()
+
+    async def survive_and_let_go(self) -> None:
+        """Send a signal that nobody dies of, and let the handler go on."""
+        await self.interrupt(fatal=False)
+        assert self.kernel.pending
+        self.victim.go.set()
+
+    async def survive_and_die(self) -> None:
+        """Send a signal that nobody dies of, and then one that is fatal."""
+        await self.interrupt(fatal=False)
+        await self.interrupt()
 
     async def serve_others(self) -> None:
         """Be somebody else, who must notice nothing."""

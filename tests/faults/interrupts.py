@@ -146,7 +146,7 @@ async def _unknown(scene: Scene) -> str:
 
 async def _twice(scene: Scene) -> None:
     for unique in list(scene.kernel.pending):
-        await scene.kernel.send_raw(_interrupt_of(unique))
+        await scene.kernel.interrupt(unique)
         await scene.kernel.send_raw(_interrupt_of(unique))
     await wait_all_tasks_blocked()
 
@@ -191,59 +191,115 @@ async def _release_behind(scene: Scene) -> str:
     return scene.victim.ended[-1]
 
 
+async def _survived_for_lock(scene: Scene) -> str:
+    """Who waits for a lock gives way to any signal, as on a local filesystem."""
+    lock = t.FileLock(0, 9, t.LockType.WRLCK, 1)
+    await scene.kernel.setlk(NODE, FH, lock, owner=1)
+
+    async def act() -> None:
+        await scene.interrupt(fatal=False)
+
+    answer = await scene.ask_and("setlkw", act)
+    unlock = t.FileLock(0, 9, t.LockType.UNLCK, 1)
+    await scene.kernel.setlk(NODE, FH, unlock, owner=1)
+    return answer
+
+
+async def _survived_behind(scene: Scene) -> str:
+    """A request that waits for a handler gets a signal, and is served as ever."""
+    scene.victim.wrong["read"] = holding
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.ask, "read")
+        await scene.victim.arrived.wait()
+
+        async def act() -> None:
+            await scene.kernel.interrupt(max(scene.kernel.pending), fatal=False)
+            await wait_all_tasks_blocked()
+            scene.victim.go.set()
+
+        return await scene.ask_and("getattr", act)
+
+
 INTERRUPTS = [
     Fault(
-        "a signal while the handler waits",
+        "a signal that the caller survives",
+        repr(FINE),
+        hanging("read", holding, Scene.survive_and_let_go),
+    ),
+    Fault(
+        "a signal that the caller survives, and then a fatal one",
+        "EINTR",
+        hanging("read", holding, Scene.survive_and_die),
+    ),
+    Fault(
+        "a signal that the caller survives while it closes a file",
+        "success",
+        hanging("flush", _flush_waits, Scene.survive_and_let_go),
+    ),
+    Fault(
+        "a signal that the caller survives while no handler is free",
+        "success",
+        _survived_behind,
+        options={"max_handlers": 1},
+        alone=True,
+    ),
+    Fault(
+        "a signal that the caller survives while it waits for a lock",
+        "EINTR",
+        _survived_for_lock,
+    ),
+    Fault(
+        "a fatal signal while the handler waits",
         "EINTR",
         hanging("read", holding, Scene.interrupt),
     ),
     Fault(
-        "a signal while no handler is free",
+        "a fatal signal while no handler is free",
         "EINTR",
         _queued,
         options={"max_handlers": 1},
         alone=True,
     ),
-    Fault("a signal while it waits for a lock", "EINTR", _wait_for_lock),
+    Fault("a fatal signal while it waits for a lock", "EINTR", _wait_for_lock),
     Fault(
-        "a signal while a thread is at work that may be left",
+        "a fatal signal while a thread is at work that may be left",
         "EINTR",
         hanging("read", _wait_in_thread, Scene.interrupt),
         real_time=True,
     ),
     Fault(
-        "a signal while a thread is at work that may not be left",
+        "a fatal signal while a thread is at work that may not be left",
         "EINTR",
         hanging("read", _wait_in_faithful_thread, Scene.interrupt),
         real_time=True,
     ),
     Fault(
-        "a signal while the handler waits for the network",
+        "a fatal signal while the handler waits for the network",
         "EINTR",
         hanging("read", _wait_for_network, Scene.interrupt),
     ),
     Fault(
-        "a signal while the handler waits for another request",
+        "a fatal signal while the handler waits for another request",
         "EINTR",
         _wait_for_another,
     ),
     Fault(
-        "a signal while the handler is shielded",
+        "a fatal signal while the handler is shielded",
         repr(FINE),
         hanging("read", _wait_shielded, Scene.interrupt_and_let_go),
     ),
-    Fault("a signal that comes before its request", "EINTR", _before_its_request),
-    Fault("a signal that comes after the reply", repr(FINE), _after_its_reply),
-    Fault("a signal for a request that never was", repr(FINE), _unknown),
+    Fault("a fatal signal that comes before its request", "EINTR", _before_its_request),
+    Fault("a fatal signal that comes after the reply", repr(FINE), _after_its_reply),
+    Fault("a fatal signal for a request that never was", repr(FINE), _unknown),
     Fault("two signals for one request", "EINTR", hanging("read", holding, _twice)),
     Fault(
-        "a signal during a FLUSH that waits",
+        "a fatal signal during a FLUSH that waits",
         "EINTR",
         hanging("flush", _flush_waits, Scene.interrupt),
     ),
-    Fault("a signal during a RELEASE", "let go", _interrupted_release),
+    Fault("a fatal signal during a RELEASE", "let go", _interrupted_release),
     Fault(
-        "a signal for a RELEASE while no handler is free",
+        "a fatal signal for a RELEASE while no handler is free",
         "released",
         _release_behind,
         options={"max_handlers": 1},

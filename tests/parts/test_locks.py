@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 import triofuse as t
 from tests.parts.owners import END, RD, UN, WR, Owner
 from triofuse import LockTable
-from triofuse.parts import locks as locks_module
+from triofuse.parts.held import Holder
 
 BYTES = 12
 
@@ -296,7 +296,7 @@ def _run(row: list[int], byte: int) -> tuple[int, int]:
 def test_many_ranges_cost_little_each() -> None:
     """One bisection each, not a walk over all that are there."""
     ranges: list[t.FileLock] = []
-    holder = locks_module._Holder(ranges)
+    holder = Holder(ranges)
     for number in range(20_000):
         holder.put(t.FileLock(2 * number, 2 * number, WR))
 

@@ -246,6 +246,20 @@ async def test_a_holder_is_not_held_up_by_who_waits_for_it(crowd: Crowd) -> None
     assert crowd.got == [0]
 
 
+async def test_who_is_kept_by_its_own_owner_only_is_served_before_the_first(
+    crowd: Crowd, autojump_clock: trio.testing.MockClock
+) -> None:
+    crowd[0].setlk(WR, 0, 0)
+    await crowd.wants(1, WR, 0, 9)
+    await crowd.wants(2, WR, 0, 9)
+    await trio.sleep(PATIENCE * 2)
+    crowd[2].setlk(WR, 5, 5)
+
+    await crowd.unlocks(0)
+
+    assert crowd.got == [2]
+
+
 async def test_setlk_takes_what_is_free_whoever_waits(crowd: Crowd) -> None:
     crowd[0].setlk(RD)
     await crowd.wants(1, WR)

@@ -125,7 +125,12 @@ class MountOptions:
       allow_other: Let all users in, not only the one who mounts; who is not root
         needs ``user_allow_other`` in /etc/fuse.conf for it.
       allow_root: Let in root besides the one who mounts. The kernel knows
-        allow_other only: telling the users apart is the session's part.
+        allow_other only: telling the users apart is the session's part, which sees
+        requests. What the kernel has cached it shows to others, too: that names are
+        there, and their attributes, for as long as ``entry_valid`` and
+        ``attr_valid`` say; contents, listings and link targets never. To hide all
+        of it, mount in a directory of mode 0700, or with ``default_permissions``
+        on a root of mode 0700.
       default_permissions: Let the kernel check modes, owners and ACLs instead of
         sending ACCESS.
       dev: Honour device nodes; root only.

@@ -99,6 +99,11 @@ class Circumstances:
         winner = _LOSES_TO.get(flag)
         if flag in _REFUSED:
             return _REFUSED[flag]
+        if flag == InitFlags.CACHE_SYMLINKS and self.allow_root:
+            return (
+                "the kernel would read cached links to everybody, and allow_root is "
+                "for two users; mount with allow_other"
+            )
         if flag not in self.offered:
             return (
                 f"this kernel (protocol 7.{self.minor}) does not offer it; "

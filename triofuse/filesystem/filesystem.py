@@ -44,13 +44,25 @@ class Filesystem:
     form.  Anything else that is raised is a bug: the caller gets EIO and the log
     the traceback.
 
-    Methods run as trio tasks, many at a time.  A signal to the caller cancels the
-    method, and the caller gets EINTR; protect what must not be left half done
-    with a shielded ``trio.CancelScope``.
+    Methods run as trio tasks, many at a time.  A signal that kills the caller cancels
+    the method; protect what must not be left half done with a shielded
+    ``trio.CancelScope``.  One that the caller survives, a timer's or SIGWINCH, changes
+    nothing, as on a local filesystem, but for what waits by its nature: `setlkw`,
+    `poll`, and `read` of a file that is opened with DIRECT_IO, NONSEEKABLE or STREAM.
+    Those any signal cancels, and the caller gets EINTR.
+
+    A caller that /proc does not show (of another pid namespace, or with ``hidepid``)
+    may have died of its signal or not: the method has a second to end by itself.
+
+    Attributes:
+      interruptible: The names of more methods that wait by their nature, so that any
+        signal cancels them: ``{"open", "ioctl"}`` of a pipe, say.
 
     A method that is left out answers ENOSYS.  What the kernel makes of that is
     said at each; where nothing is said the caller sees "Function not implemented".
     """
+
+    interruptible: frozenset[str] = frozenset()
 
     @property
     def notifier(self) -> Notifier:
@@ -288,7 +300,7 @@ class Filesystem:
         raise _unimplemented()
 
     async def setlkw(self, request: r.Setlkw) -> None:
-        """Take or drop a lock, waiting while it is taken; a signal cancels."""
+        """Take or drop a lock, waiting while it is taken; any signal cancels."""
         raise _unimplemented()
 
     async def ioctl(self, request: r.Ioctl) -> IoctlReply:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-from bisect import bisect_left, bisect_right, insort
-from collections import defaultdict
 from collections.abc import Iterator
 from operator import attrgetter
 
@@ -20,6 +18,7 @@ from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import LockFlags, LockType, ReleaseFlags
 from triofuse.filesystem.replies import FileLock
 from triofuse.filesystem.requests import Flush, Getlk, Release, Setlk, Setlkw
+from triofuse.parts.waiting import Locks, Waiter
 
 __all__ = ["LockTable"]
 
@@ -31,8 +30,13 @@ PATIENCE = 1.0
 _Key = tuple[int, bool]
 
 _start = attrgetter("start")
-_end = attrgetter("end")
-_number = attrgetter("number")
+
+#: Added to the number of who waits in line: the others have one below 0.
+_IN_LINE = 1 << 62
+
+#: Owners on the way round a circle that are followed.  The kernel follows ten
+#: (MAX_DEADLK_ITERATIONS), and each takes microseconds.
+_LONGEST = 256
 
 
 @attrs.define(eq=False)
@@ -73,7 +77,11 @@ class LockTable:
     fs/fuse/file.c.
     """
 
-    _files: dict[_Key, _Locks] = attrs.field(factory=dict, init=False, repr=False)
+    _files: dict[_Key, Locks] = attrs.field(factory=dict, init=False, repr=False)
+    #: Who waits for locks of fcntl(2) or flock(2), by owner, and where.
+    _blocked: dict[int, dict[Waiter, Locks]] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
     _arrivals: Iterator[int] = attrs.field(
         factory=lambda: itertools.count(1), init=False, repr=False
     )
@@ -90,9 +98,9 @@ class LockTable:
         if locks is None:
             return FileLock()
         if request.lock.type == LockType.UNLCK:
-            found = list(locks.held_by(request))
+            found = locks.held.of(request.owner, request.lock)
         else:
-            found = [lock for _, lock in locks.in_the_way(request)]
+            found = locks.held.against(request.owner, request.lock)
         return attrs.evolve(min(found, key=_start)) if found else FileLock()
 
     def setlk(self, request: Setlk) -> None:
@@ -103,9 +111,12 @@ class LockTable:
         Raises:
           FuseError: EAGAIN: somebody has it.
         """
-        waiter = _Waiter(request)
-        if not self._ask(waiter):
-            self._leave(waiter)
+        locks = self._locks(request)
+        waiter = Waiter(request, next(self._arrivals) - _IN_LINE)
+        if not _served_at_once(locks, waiter):
+            locks.leave(waiter)
+        self._tidy(request)
+        if not waiter.is_served:
             raise FuseError(errno.EAGAIN)
 
     async def setlkw(self, request: Setlkw) -> None:
@@ -116,21 +127,27 @@ class LockTable:
         a second, for the one who has the lock may wait for who comes now: a script
         that holds a shared lock, say, and runs another that takes it as well.
 
+        However many wait, what one of them costs grows with the logarithm of their
+        number, or with the number of different ranges that they want.
+
         Raises:
           FuseError: EDEADLK: those in the way wait, in the end, for this owner.
             That holds for locks of fcntl(2), also with F_OFD_SETLKW, where the
             kernel itself would not look.
         """
-        waiter = _Waiter(request)
-        if self._locks(request).holders.keys() >= {request.owner}:
-            # It may be waited for already: nothing is gained by holding it up.
-            return await self._turn(waiter)
-        waiter.number = next(self._arrivals)
-        waiter.is_patient = True
-        with trio.move_on_after(PATIENCE):
-            return await self._turn(waiter)
-        waiter.is_patient = False
-        return await self._turn(waiter)
+        locks = self._locks(request)
+        waiter = Waiter(request, next(self._arrivals) - _IN_LINE)
+        # A holder may be waited for already: nothing is gained by holding it up.
+        if request.owner not in locks.held.holders:
+            waiter.number += _IN_LINE
+            waiter.is_patient = True
+        try:
+            if not _served_at_once(locks, waiter):
+                await self._wait(locks, waiter)
+        finally:
+            if not waiter.is_served:
+                locks.leave(waiter)
+            self._tidy(request)
 
     def flush(self, request: Flush) -> None:
         """Drop the fcntl(2) locks of who closes a descriptor, whichever it is."""
@@ -142,218 +159,82 @@ class LockTable:
             self._drop((request.nodeid, True), {request.lock_owner})
         for key in (request.nodeid, False), (request.nodeid, True):
             if request.fh and key in self._files:
-                self._drop(key, self._files[key].owners_through(request.fh))
+                owners = self._files[key].held.owners_through(request.fh)
+                self._drop(key, set(owners))
 
-    def _locks(self, request: Getlk) -> _Locks:
-        return self._files.setdefault(_key(request), _Locks())
-
-    def _ask(self, waiter: _Waiter) -> bool:
-        """Queue for a lock; return whether there was no need to wait."""
-        request = waiter.request
-        locks = self._locks(request)
-        if request.lk_flags & LockFlags.FLOCK:
-            locks.drop_other_type(request)
-        insort(locks.queue, waiter, key=_number)
-        self._settle(_key(request))
-        return waiter.is_served
-
-    def _leave(self, waiter: _Waiter) -> None:
-        key = _key(waiter.request)
-        self._files[key].queue.remove(waiter)
-        self._settle(key)
-
-    async def _turn(self, waiter: _Waiter) -> None:
-        """Queue and wait; whoever is cancelled is in the queue no more."""
-        if self._ask(waiter):
-            return
-        if self._is_deadlock(waiter.request):
-            self._leave(waiter)
-            raise FuseError(errno.EDEADLK)
-
-        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self._leave(waiter)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        waiter.task = trio.lowlevel.current_task()
+    async def _wait(self, locks: Locks, waiter: Waiter) -> None:
+        """Wait, where that is no deadlock."""
+        blocked = self._blocked.setdefault(waiter.owner, {})
         try:
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            self._check_deadlock(locks, waiter)
+            blocked[waiter] = locks
+            if waiter.is_patient:
+                with trio.move_on_after(PATIENCE):
+                    return await waiter.wait()
+                locks.hurry(waiter)
+                if waiter.is_served:
+                    return None
+                self._check_deadlock(locks, waiter)
+            return await waiter.wait()
         finally:
-            waiter.task = None
+            blocked.pop(waiter, None)
+            if not blocked:
+                self._blocked.pop(waiter.owner, None)
+
+    def _locks(self, request: Getlk) -> Locks:
+        return self._files.setdefault(_key(request), Locks())
 
     def _drop(self, key: _Key, owners: set[int]) -> None:
         locks = self._files.get(key)
         if locks is None:
             return
-        for owner in owners & locks.holders.keys():
-            del locks.holders[owner]
-        self._settle(key)
-
-    def _settle(self, key: _Key) -> None:
-        """Serve who waits for a file, and forget the file when nobody is left."""
-        locks = self._files[key]
-        locks.serve()
-        if not locks.holders and not locks.queue:
+        dropped = [locks.held.drop(owner) for owner in owners]
+        for lock in dropped:
+            locks.settle(lock)
+        if locks.is_idle:
             del self._files[key]
 
-    def _is_deadlock(self, request: Getlk) -> bool:
-        """Whether one of those in the way waits, over others, for this owner.
+    def _tidy(self, request: Getlk) -> None:
+        """Forget a file of which nobody has or wants anything."""
+        key = _key(request)
+        if key in self._files and self._files[key].is_idle:
+            del self._files[key]
+
+    def _check_deadlock(self, locks: Locks, waiter: Waiter) -> None:
+        """See whether one of those in the way waits, over others, for this owner.
+
+        Raises:
+          FuseError: EDEADLK: one does.
 
         Source: ``posix_locks_deadlock()``.
         """
-        if request.lk_flags & LockFlags.FLOCK:
-            return False
-        blocked: dict[int, list[tuple[_Locks, Getlk]]] = defaultdict(list)
-        for (_, is_flock), locks in self._files.items():
-            for waiter in () if is_flock else locks.queue:
-                blocked[waiter.request.owner].append((locks, waiter.request))
+        if waiter.request.lk_flags & LockFlags.FLOCK:
+            return
         seen: set[int] = set()
-        steps = [(self._locks(request), request)]
-        while steps:
+        steps = [(locks, waiter)]
+        while steps and len(seen) < _LONGEST:
             locks, waiting = steps.pop()
-            owners = {owner for owner, _ in locks.in_the_way(waiting)} - seen
-            if request.owner in owners:
-                return True
-            seen |= owners
-            steps += (step for owner in owners for step in blocked[owner])
-        return False
+            for owners in locks.held.owners_against(waiting.request.lock):
+                if waiter.owner in owners and waiting.owner != waiter.owner:
+                    raise FuseError(errno.EDEADLK)
+                for owner in (owners.keys() & self._blocked.keys()) - seen:
+                    if owner != waiting.owner:
+                        seen.add(owner)
+                        steps += [(at, one) for one, at in self._blocked[owner].items()]
 
 
-@attrs.define(eq=False, repr=False)
-class _Waiter:
-    """A request in a queue.
-
-    Attributes:
-      number: Its place: the order of arrival, 0 for who is not to wait in line.
-      is_patient: Whether it lets those ahead go first although it could be served.
-      is_served: Whether it has its lock.
-      task: Whom to wake then.
-    """
-
-    request: Getlk
-    number: int = 0
-    is_patient: bool = False
-    is_served: bool = False
-    task: trio.lowlevel.Task | None = None
-
-    def serve(self) -> None:
-        """Wake the task, which has its lock."""
-        self.is_served = True
-        if self.task is not None:
-            trio.lowlevel.reschedule(self.task)
-
-
-@attrs.define(eq=False, repr=False)
-class _Holder:
-    """What one owner holds of one file.
-
-    Attributes:
-      ranges: Sorted; they neither overlap nor touch one of their type.
-      handles: The handles through which they came.
-    """
-
-    ranges: list[FileLock] = attrs.Factory(list)
-    handles: set[int] = attrs.Factory(set)
-
-    def put(self, new: FileLock) -> None:
-        """Take, change or drop a range: what is there gives way or joins."""
-        first = bisect_left(self.ranges, new.start - 1, key=_end)
-        last = bisect_right(self.ranges, new.end + 1, key=_start)
-        before, after, start, end = [], [], new.start, new.end
-        for old in self.ranges[first:last]:
-            if old.type == new.type:
-                start, end = min(start, old.start), max(end, old.end)
-                continue
-            if old.start < new.start:
-                before.append(attrs.evolve(old, end=min(old.end, new.start - 1)))
-            if old.end > new.end:
-                after.append(attrs.evolve(old, start=max(old.start, new.end + 1)))
-        if new.type != LockType.UNLCK:
-            before.append(FileLock(start, end, new.type, new.pid))
-        self.ranges[first:last] = before + after
-
-    def overlapping(self, lock: FileLock) -> list[FileLock]:
-        """Return what is held of the bytes of a lock."""
-        first = bisect_left(self.ranges, lock.start, key=_end)
-        last = bisect_right(self.ranges, lock.end, key=_start)
-        return self.ranges[first:last]
-
-
-@attrs.define(eq=False, repr=False)
-class _Locks:
-    """The locks of one kind on one file.
-
-    Attributes:
-      holders: Who has some.
-      queue: Who waits for some, in order.
-    """
-
-    holders: dict[int, _Holder] = attrs.Factory(dict)
-    queue: list[_Waiter] = attrs.Factory(list)
-
-    def held_by(self, request: Getlk) -> list[FileLock]:
-        """Return what the owner itself has of the bytes."""
-        holder = self.holders.get(request.owner)
-        return holder.overlapping(request.lock) if holder else []
-
-    def in_the_way(self, request: Getlk) -> Iterator[tuple[int, FileLock]]:
-        """Yield the owners who keep a request waiting, and by what."""
-        for owner, holder in self.holders.items():
-            if owner != request.owner:
-                for lock in holder.overlapping(request.lock):
-                    if _exclude(lock, request.lock):
-                        yield owner, lock
-
-    def owners_through(self, fh: int) -> set[int]:
-        """Return who has locks that came through a handle."""
-        return {owner for owner, held in self.holders.items() if fh in held.handles}
-
-    def drop_other_type(self, request: Getlk) -> None:
-        """Drop what the owner has, unless it is what it asks for."""
-        if any(lock.type != request.lock.type for lock in self.held_by(request)):
-            del self.holders[request.owner]
-
-    def serve(self) -> None:
-        """Give everybody what can be had, in order, until nothing more can."""
-        found = True
-        while found:  # who is served may give up something: WRLCK for RDLCK
-            found = False
-            ahead: list[_Waiter] = []
-            for waiter in self.queue:
-                if self._can_serve(waiter, ahead):
-                    self._put(waiter.request)
-                    waiter.serve()
-                    found = True
-                else:
-                    ahead.append(waiter)
-            self.queue = ahead
-
-    def _can_serve(self, waiter: _Waiter, ahead: list[_Waiter]) -> bool:
-        request = waiter.request
-        if any(self.in_the_way(request)):
-            return False
-        return not waiter.is_patient or not any(
-            other.request.owner != request.owner
-            and _exclude(other.request.lock, request.lock)
-            for other in ahead
-        )
-
-    def _put(self, request: Getlk) -> None:
-        holder = self.holders.setdefault(request.owner, _Holder())
-        holder.put(request.lock)
-        holder.handles.add(request.fh)
-        if not holder.ranges:
-            del self.holders[request.owner]
+def _served_at_once(locks: Locks, waiter: Waiter) -> bool:
+    """Serve a request, or have it wait; flock(2) drops a lock of another type first."""
+    request = waiter.request
+    had = locks.held.of(request.owner, request.lock)
+    if request.lk_flags & LockFlags.FLOCK and any(
+        lock.type != request.lock.type for lock in had
+    ):
+        locks.join(waiter, locks.held.drop(request.owner))
+    elif not locks.take(waiter):
+        locks.join(waiter)
+    return waiter.is_served
 
 
 def _key(request: Getlk) -> _Key:
     return request.nodeid, bool(request.lk_flags & LockFlags.FLOCK)
-
-
-def _exclude(one: FileLock, other: FileLock) -> bool:
-    """Whether two locks of different owners cannot be at once."""
-    return (
-        one.start <= other.end
-        and other.start <= one.end
-        and LockType.WRLCK in (one.type, other.type)
-        and LockType.UNLCK not in (one.type, other.type)
-    )

@@ -15,8 +15,8 @@ import trio
 from triofuse.filesystem.requests import Forget, Request
 from triofuse.session.handles import Handles
 from triofuse.session.notifier import SessionNotifier
-from triofuse.session.pending import Fate, Pending
 from triofuse.session.service import Service
+from triofuse.session.signals import Signals
 from triofuse.wire.control import CONTROL, BatchForget, Interrupt, NotifyReply
 from triofuse.wire.decode import Message, peek
 from triofuse.wire.opcodes import Opcode
@@ -34,7 +34,7 @@ class Control:
     _nursery: trio.Nursery
     _handles: Handles
     _service: Service
-    _pending: Pending
+    _signals: Signals
     _notifier: SessionNotifier
     #: INTERRUPTs of requests that were unknown; the second time they come too late.
     _early: set[int] = attrs.field(factory=set, init=False)
@@ -80,10 +80,7 @@ class Control:
     def _interrupt(self, request: Request) -> None:
         if not isinstance(request, Interrupt):
             return
-        fate = self._pending.interrupt(request.target)
-        if fate is Fate.NEVER_STARTED:
-            self._answer(request.target, errno.EINTR)
-        elif fate is Fate.UNKNOWN:
+        if not self._signals.interrupt(request.target):
             self._interrupt_unknown(request)
 
     def _interrupt_unknown(self, request: Interrupt) -> None:

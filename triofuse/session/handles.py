@@ -12,6 +12,7 @@ import trio
 
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.flags import OpenFlags
 from triofuse.filesystem.replies import Entry, Opened
 from triofuse.filesystem.requests import (
     Create,
@@ -27,6 +28,7 @@ from triofuse.filesystem.requests import (
 from triofuse.session.backings import Backings
 from triofuse.session.listings import Listings
 from triofuse.wire.listing import Page
+from triofuse.wire.opcodes import Opcode
 
 __all__ = ["TRACKED", "Handles"]
 
@@ -46,6 +48,14 @@ TRACKED = frozenset(
     }
 )
 
+#: Files whose READs may wait for what is still to come.  A plain number: quicker.
+_ENDLESS = int(OpenFlags.DIRECT_IO | OpenFlags.NONSEEKABLE | OpenFlags.STREAM)
+
+#: What the kernel takes an open for that is answered with ENOSYS: fuse_file_open()
+#: and fuse_dir_open() in fs/fuse.
+_UNOPENED = Opened(0, OpenFlags.KEEP_CACHE)
+_UNOPENED_DIRECTORY = Opened(0, OpenFlags.KEEP_CACHE | OpenFlags.CACHE_DIR)
+
 #: nodeid and fh: what a RELEASE names.
 _Key = tuple[int, int]
 
@@ -63,17 +73,25 @@ class Handles:
     _backings: Backings
     #: Whether the filesystem may be exported over NFS.
     _exported: bool = False
+    #: Whether the kernel is to ask at each open, whose caller is looked at then.
+    _asked_always: bool = False
+    #: The operations that the filesystem has answered with ENOSYS.
+    _needless: set[Opcode] = attrs.field(factory=set, init=False)
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
+    _endless: set[_Key] = attrs.field(factory=set, init=False)
     _listings: Listings = attrs.field(init=False)
-    #: Whether directories are opened without OPENDIR: it was answered with ENOSYS.
-    _unasked: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._listings = Listings(self._filesystem, self.forget, self._report)
 
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
-        opened = await self._filesystem.open(request)
+        try:
+            if Opcode.OPEN in self._needless:
+                return _UNOPENED
+            opened = await self._filesystem.open(request)
+        except FuseError as exc:
+            return self._open_needless(Opcode.OPEN, exc)
         return self._note_file(request.nodeid, opened, request.flags)
 
     async def create(self, request: Create) -> tuple[Entry, Opened]:
@@ -89,25 +107,30 @@ class Handles:
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
         try:
+            if Opcode.OPENDIR in self._needless:
+                return _UNOPENED_DIRECTORY
             opened = await self._filesystem.opendir(request)
         except FuseError as exc:
-            self._unasked = self._unasked or exc.errno == errno.ENOSYS
-            raise
+            return self._open_needless(Opcode.OPENDIR, exc)
         self._note(Releasedir, request.nodeid, opened, request.flags)
         return opened
 
     async def release(self, request: Release) -> None:
         """Release a file's handle."""
-        self._drop((request.nodeid, request.fh))
-        await self._filesystem.release(request)
+        if (
+            self._drop((request.nodeid, request.fh))
+            or Opcode.OPEN not in self._needless
+        ):
+            await self._filesystem.release(request)
 
     async def releasedir(self, request: Releasedir) -> None:
         """Release a directory's handle, and with the last one its listing."""
         key = (request.nodeid, request.fh)
-        self._drop(key)
+        was_open = self._drop(key)
         if key not in self._opens:
             self._listings.end(key)
-        await self._filesystem.releasedir(request)
+        if was_open or Opcode.OPENDIR not in self._needless:
+            await self._filesystem.releasedir(request)
 
     async def readdir(self, request: Readdir) -> Page:
         """Return a page of the directory's listing."""
@@ -135,6 +158,10 @@ class Handles:
         except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
             self._report("%r failed", release)
 
+    def is_endless(self, nodeid: int, fh: int) -> bool:
+        """Whether a file was opened with DIRECT_IO, NONSEEKABLE or STREAM."""
+        return (nodeid, fh) in self._endless
+
     def forget(self, request: Forget) -> None:
         """Take lookups off a node."""
         try:
@@ -158,13 +185,15 @@ class Handles:
         Several streams may share a handle, and a server of NFS opens the directory
         for each page: without O_DIRECTORY, ``__nfsd_open()`` in fs/nfsd/vfs.c.
         """
-        if self._unasked or len(opens) > 1:
+        if Opcode.OPENDIR in self._needless or len(opens) > 1:
             return True
         return self._exported and bool(opens) and not opens[0].flags & os.O_DIRECTORY
 
     def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
         """Note a file's handle, and return it with what may be behind the file."""
         self._note(Release, nodeid, opened, flags)
+        if opened.flags & _ENDLESS:
+            self._endless.add((nodeid, opened.fh))
         return self._backings.opened(nodeid, opened)
 
     def _note(
@@ -173,10 +202,27 @@ class Handles:
         undone = release(0, nodeid, 0, 0, 0, opened.fh, flags, 0, 0)
         self._opens.setdefault((nodeid, opened.fh), []).append(undone)
 
-    def _drop(self, key: _Key) -> None:
+    def _open_needless(self, opcode: Opcode, exc: FuseError) -> Opened:
+        """Answer for a filesystem that has nothing to do at open, ever: ENOSYS.
+
+        With that the kernel would let in everybody without a word, also to what it
+        has cached.  So it gets what it would do by itself, and goes on asking.
+        """
+        if exc.errno != errno.ENOSYS:
+            raise exc
+        self._needless.add(opcode)
+        if not self._asked_always:
+            raise exc
+        return _UNOPENED if opcode == Opcode.OPEN else _UNOPENED_DIRECTORY
+
+    def _drop(self, key: _Key) -> bool:
+        """Note that a handle is released; False if it was not open."""
         opens = self._opens.get(key)
+        was_open = bool(opens)
         if opens:
             opens.pop()
             self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
+            self._endless.discard(key)
+        return was_open

@@ -160,6 +160,13 @@ class Pending:
                 return number
         return None
 
+    def find(self, unique: int) -> Arrival | None:
+        """Return a request that is not answered yet."""
+        if self.resending:
+            unique = self._known(unique) or unique
+        serving = self.running.get(unique)
+        return self.waiting.get(unique) if serving is None else serving.arrival
+
     def interrupt(self, unique: int) -> Fate:
         """Cancel a request; one that never started is still to be answered."""
         if self.resending:

@@ -46,7 +46,8 @@ _MAX_ERRNO = 511
 #: to pin the pages of two buffers.
 _IN_ONE_PIECE = 1024
 
-#: What is done with files that are open already, whoever does it: as in libfuse.
+#: What is done with files that are open already, whoever does it: as in libfuse.  Who
+#: opened them was looked at, for `Handles` has the kernel ask at each open.
 _ALWAYS_ADMITTED = frozenset(
     {
         Opcode.READ,

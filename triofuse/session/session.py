@@ -34,6 +34,7 @@ from triofuse.session.pending import Pending, descent_noted
 from triofuse.session.polling import Polling
 from triofuse.session.reader import Reader
 from triofuse.session.service import Service
+from triofuse.session.signals import Look, Signals, look_at_thread
 from triofuse.session.statistics import SessionStatistics
 from triofuse.session.watch import Watch
 from triofuse.session.watchdog import Watchdog
@@ -115,6 +116,8 @@ class Session:
       agreement: What was offered, wanted, granted and refused, and why; None until
         INIT has been answered.  ``print(session.agreement)`` tells it all.
       notifier: Tells the kernel what has changed; also ``filesystem.notifier``.
+      look: Tells whether a caller lives on after its signal; by /proc, but for
+        `triofuse.testing`.
     """
 
     filesystem: Filesystem
@@ -131,6 +134,7 @@ class Session:
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     notifier: SessionNotifier = attrs.field(init=False, repr=False)
+    look: Look = attrs.field(default=look_at_thread, init=False, repr=False)
     _pending: Pending = attrs.field(init=False, repr=False)
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
@@ -235,8 +239,13 @@ class Session:
         sender = self.channel.sender()
         passthrough = InitFlags.PASSTHROUGH in agreement.flags
         backings = Backings(sender.open_backing, passthrough)
-        exported = InitFlags.EXPORT_SUPPORT in agreement.flags
-        handles = Handles(self.filesystem, self.strict, backings, exported)
+        handles = Handles(
+            self.filesystem,
+            self.strict,
+            backings,
+            InitFlags.EXPORT_SUPPORT in agreement.flags,
+            self.allowed_uids is not None,
+        )
         service = self._service = Service(
             self.filesystem,
             handles,
@@ -267,7 +276,10 @@ class Session:
         service: Service,
     ) -> None:
         """Start the tasks; the reader ends them all."""
-        control = Control(nursery, handles, service, self._pending, self.notifier)
+        signals = Signals(
+            self._pending, handles, self.filesystem, self.look, service.answer, nursery
+        )
+        control = Control(nursery, handles, service, signals, self.notifier)
         intake = Intake(
             self.channel,
             agreement.receive_size,

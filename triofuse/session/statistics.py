@@ -50,8 +50,8 @@ class SessionStatistics:
       handled: Requests that a handler has answered.
       failed: Those that it has answered with an error; a name that is not there
         (ENOENT) counts as well.
-      interrupted: Requests that were cancelled or never started because their
-        caller was interrupted.
+      interrupted: Requests that were cancelled or never started because of a signal
+        to their caller.
       bytes_received: In requests, headers included; 0 unless the session measures.
       bytes_sent: In bodies of replies, likewise.
       operations: By the kernel's name: ``"LOOKUP"``.

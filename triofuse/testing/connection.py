@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import trio
 
+from triofuse.device.callers import Standing
 from triofuse.testing.messages import encode_request
 from triofuse.testing.notifications import Notification, decode_notification
 from triofuse.testing.pending import Pending, os_error
@@ -140,18 +141,28 @@ class Connection:
             except (ConnectionError, trio.ClosedResourceError):
                 raise os_error(errno.ENOTCONN) from None
 
-    async def interrupt(self, unique: int) -> None:
-        """Say that the caller of a request got a signal; said once."""
+    async def interrupt(self, unique: int, *, fatal: bool = True) -> None:
+        """Give the caller of a request a signal; the first one makes an INTERRUPT.
+
+        Args:
+          unique: The number of the request.
+          fatal: Whether the caller dies of it.
+        """
         pending = self.pending.get(unique)
-        if (
-            pending is None
-            or pending.interrupted
-            or Opcode.INTERRUPT in self.unsupported
-        ):
+        if pending is None:
+            return
+        pending.killed = pending.killed or fatal
+        if pending.interrupted or Opcode.INTERRUPT in self.unsupported:
             return
         pending.interrupted = True
         body = layouts.INTERRUPT_IN.pack(unique)
         await self._tell(Opcode.INTERRUPT, 0, body, unique=unique | INTERRUPT_BIT)
+
+    def look(self, unique: int, _pid: int) -> Standing:
+        """Tell how a caller stands, as ``Session.look`` does."""
+        pending = self.pending.get(unique)
+        killed = pending is not None and pending.killed
+        return Standing.DYING if killed else Standing.SURVIVES
 
     async def _tell(
         self, opcode: Opcode, nodeid: int, body: bytes, *, unique: int | None = None

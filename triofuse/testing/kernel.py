@@ -34,7 +34,8 @@ class FakeKernel(NameCalls, DirectoryCalls, FileCalls, ControlCalls):
     strictly as the kernel does, and returns what the filesystem had returned, or
     raises the ``OSError`` that the caller would get.  A task that is cancelled
     while it waits sends an INTERRUPT and goes on waiting for the answer, like a
-    process that is killed: a filesystem that never answers holds it for ever.
+    process that is killed: a filesystem that never answers holds it for ever.  A
+    signal that the caller survives is ``interrupt(unique, fatal=False)``.
 
     Where it differs: a write of the server cannot fail (see ``refusals``), what it
     writes is never answered by the cache, and RELEASE is waited for.
@@ -91,6 +92,7 @@ async def open_kernel(
     kernel, fd = FakeKernel.pair(offer)
     session_options.setdefault("strict", True)
     session = Session.from_fd(filesystem, fd, **session_options)
+    session.look = kernel.look
     left_by: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -34,6 +34,7 @@ class Pending:
       expected: How the reply is read.
       room: How much data may be in the reply, bytes.
       interrupted: Whether an INTERRUPT went after it; there is one at most.
+      killed: Whether its caller has got a fatal signal.
       error: What became of it, if not ``value``.
       value: What was answered.
       answered: Set when there is one of them.
@@ -46,6 +47,7 @@ class Pending:
     expected: ReplyFormat[Any] = attrs.field(repr=False)
     room: int = attrs.field(repr=False)
     interrupted: bool = attrs.field(default=False, init=False)
+    killed: bool = attrs.field(default=False, init=False)
     error: OSError | None = attrs.field(default=None, init=False, repr=False)
     value: Any = attrs.field(default=None, init=False, repr=False)
     answered: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)

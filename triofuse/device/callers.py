@@ -1,0 +1,107 @@
+"""What a signal does to the thread that waits for an answer, as /proc shows it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import signal
+
+__all__ = ["Standing", "standing_of"]
+
+#: Bytes that hold the whole file, unless its thread is in thousands of groups.
+_SIZE = 16 << 10
+
+#: The lines of /proc/TID/status that matter, in their order.
+_FIELDS = re.compile(
+    rb"^State:\t(?P<state>\S).*"
+    rb"^TracerPid:\t(?P<tracer>\d+).*"
+    rb"^SigPnd:\t(?P<own>\w+)\n"
+    rb"^ShdPnd:\t(?P<shared>\w+)\n"
+    rb"^SigBlk:\t(?P<blocked>\w+)\n"
+    rb"^SigIgn:\t(?P<ignored>\w+)\n"
+    rb"^SigCgt:\t(?P<caught>\w+)\n",
+    re.MULTILINE | re.DOTALL,
+)
+
+#: The signals whose default action is to stop, to continue, or nothing: signal(7).
+_HARMLESS = {
+    signal.SIGCHLD,
+    signal.SIGCONT,
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGURG,
+    signal.SIGWINCH,
+}
+
+
+def _bit(number: int) -> int:
+    return 1 << number - 1
+
+
+_KILL = _bit(signal.SIGKILL)
+_FATAL = (1 << 64) - 1 & ~sum(_bit(number) for number in _HARMLESS)
+
+#: Who waits for an answer after an INTERRUPT sleeps so, or is about to.
+_WAITING = b"DR"
+
+
+class Standing(enum.Enum):
+    """Whether the caller of a request will live to see its answer."""
+
+    SURVIVES = enum.auto()
+    DYING = enum.auto()
+    UNSEEN = enum.auto()
+
+
+def standing_of(pid: int) -> Standing:
+    """Return what the signals of a waiting thread do to it.
+
+    A signal that ends a whole process is SIGKILL to each of its threads, but where a
+    core is to be dumped: then the signal itself is pending, and neither blocked nor
+    caught nor ignored.  A tracer may swallow any signal but SIGKILL.
+
+    Args:
+      pid: The thread, as the header of its request has it.
+
+    Returns:
+      UNSEEN where /proc does not show the thread: it is of another pid namespace (its
+      number is 0, or that of somebody else, who does not wait), /proc is hidden
+      (hidepid), not mounted, or that of another namespace.
+
+    Source: ``complete_signal()`` in kernel/signal.c, ``task_sig()`` in
+    fs/proc/array.c, ``request_wait_answer()`` in fs/fuse/dev.c.
+    """
+    try:
+        if not pid or os.readlink("/proc/self") != str(os.getpid()):
+            return Standing.UNSEEN
+        found = _FIELDS.search(_status(pid))
+    except OSError:
+        return Standing.UNSEEN
+    if found is None or found["state"] not in _WAITING:
+        return Standing.UNSEEN
+    own = int(found["own"], 16)
+    if own & _KILL:
+        return Standing.DYING
+    pending = own | int(found["shared"], 16)
+    for survived in ("blocked", "ignored", "caught"):
+        pending &= ~int(found[survived], 16)
+    if pending & (_KILL if int(found["tracer"]) else _FATAL):
+        return Standing.DYING
+    return Standing.SURVIVES
+
+
+def _status(pid: int) -> bytes:
+    """Return what the kernel says of a thread."""
+    fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = b""
+        while chunk := os.read(fd, _SIZE):
+            status += chunk
+            if b"\nSigCgt:" in status:
+                break
+        return status
+    finally:
+        os.close(fd)
