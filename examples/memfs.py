@@ -49,6 +49,8 @@ NAMESPACES = ("user.", "trusted.", "security.")
 ACLS = (acl.ACCESS, acl.DEFAULT)
 #: Names of which READDIRPLUS makes no lookup.
 DOTS = (".", "..")
+#: PyPy has no name for it.
+SEEK_DATA = 3
 
 
 class MemFS(triofuse.Filesystem):
@@ -285,7 +287,7 @@ class MemFS(triofuse.Filesystem):
 
     async def lseek(self, request: triofuse.Lseek) -> int:
         content = self._nodes.file(request.nodeid).content
-        if request.whence == os.SEEK_DATA:
+        if request.whence == SEEK_DATA:
             return content.seek_data(request.offset)
         return content.seek_hole(request.offset)
 
