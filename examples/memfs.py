@@ -1,4 +1,4 @@
-"""A complete filesystem in memory: ``python memfs.py MOUNTPOINT``.
+"""A complete filesystem in memory: ``python examples/memfs.py MOUNTPOINT``.
 
 It shows all that POSIX wants of a filesystem, and how little of it is left to do:
 

@@ -7,7 +7,14 @@ import os
 import struct
 from typing import Final
 
-__all__ = ["MNT_DETACH", "O_PATH", "UMOUNT_NOFOLLOW", "mount", "umount2", "unique_mount_id"]
+__all__ = [
+    "MNT_DETACH",
+    "O_PATH",
+    "UMOUNT_NOFOLLOW",
+    "mount",
+    "umount2",
+    "unique_mount_id",
+]
 
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8

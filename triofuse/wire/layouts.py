@@ -29,9 +29,9 @@ class Layout(struct.Struct):
 
     __slots__ = ("absent", "cname", "codes", "declaration", "fields")
 
-    def __new__(cls, cname: str, declaration: str) -> Self:
+    def __new__(cls, cname: str, declaration: str) -> Self:  # noqa: ARG004, D102
         # From Python 3.15 on, and in PyPy, a Struct has its format from the start.
-        return super().__new__(cls, "=" + _codes(declaration))
+        return super().__new__(cls, "=" + _codes(declaration))  # type: ignore[call-arg]
 
     def __init__(self, cname: str, declaration: str) -> None:
         names = [field.rpartition(":")[0] for field in declaration.split()]
