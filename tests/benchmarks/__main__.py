@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = json.dumps(as_json(results, verdicts, told), indent=1)
         args.json.write_text(text + "\n")
     if args.picture:
-        args.picture.write_text(draw(results))
+        args.picture.write_text(draw(results, machine_text(told)))
 
 
 def _measure(args: argparse.Namespace, workshop: Workshop, results: Results) -> None:

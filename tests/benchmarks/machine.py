@@ -16,7 +16,8 @@ import attrs
 
 __all__ = ["Build", "machine", "machine_text", "warnings"]
 
-#: What an interpreter is asked.  PyPy has a JIT in place of a profile.
+#: What an interpreter is asked.  PyPy has a JIT in place of a profile, and Debian
+#: (``deb_system``) uses one without that option.
 _QUESTION = """
 import importlib.util, json, platform, sys, sysconfig
 arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
@@ -25,7 +26,9 @@ print(json.dumps({
     "implementation": implementation,
     "version": platform.python_version(),
     "threads": "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else "",
-    "optimized": implementation != "CPython" or "--enable-optimizations" in arguments,
+    "optimized": implementation != "CPython"
+        or "deb_system" in sysconfig.get_scheme_names()
+        or "--enable-optimizations" in arguments,
     "lacks": [name for name in ("trio", "attrs") if not importlib.util.find_spec(name)],
 }))
 """

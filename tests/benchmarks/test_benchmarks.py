@@ -247,8 +247,14 @@ def test_the_table_has_a_line_for_each_server() -> None:
 
 
 def test_the_picture_is_a_drawing_with_a_bar_for_each_ratio() -> None:
-    drawing = ElementTree.fromstring(draw(results()))
+    drawing = ElementTree.fromstring(draw(results(), "a machine & a Python"))
 
     titles = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert "stat(2), uncached" in titles
-    assert "0.25" in titles
+    assert "0.25, CPU 1.00" in titles
+    bars = drawing.iter("{http://www.w3.org/2000/svg}rect")
+    widths = {
+        bar.get("class"): bar.get("width") for bar in bars if bar.get("x") == "230"
+    }
+    assert widths == {"own": "100", "own cpu": "400"}
+    assert titles[-1] == "a machine & a Python"
