@@ -1,4 +1,4 @@
-"""A complete filesystem in memory: ``python memfs.py MOUNTPOINT``.
+"""A complete filesystem in memory: ``python examples/memfs.py MOUNTPOINT``.
 
 It shows all that POSIX wants of a filesystem, and how little of it is left to do:
 
@@ -53,6 +53,8 @@ VALID = math.inf
 COPY_MAX = 1 << 21
 #: Names of which READDIRPLUS makes no lookup.
 DOTS = (".", "..")
+#: PyPy has no name for it.
+SEEK_DATA = 3
 
 
 class MemFS(triofuse.Filesystem):
@@ -304,7 +306,7 @@ class MemFS(triofuse.Filesystem):
 
     async def lseek(self, request: triofuse.Lseek) -> int:
         content = self._nodes.file(request.nodeid).content
-        if request.whence == os.SEEK_DATA:
+        if request.whence == SEEK_DATA:
             return content.seek_data(request.offset)
         return await content.seek_hole(request.offset)
 

@@ -1,4 +1,4 @@
-"""Mirror a directory: ``python passthrough.py SOURCE MOUNTPOINT``.
+"""Mirror a directory: ``python examples/passthrough.py SOURCE MOUNTPOINT``.
 
 It shows how a filesystem of real files is kept honest:
 

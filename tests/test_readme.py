@@ -16,48 +16,51 @@ import triofuse
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
+SHOW, CHECK, DRAW = COMMANDS
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def test_two_commands_set_up_one_shows_and_one_tests() -> None:
-    assert COMMANDS == [
-        "python3 -m venv .venv",
-        ".venv/bin/pip install -e '.[test]'",
-        ".venv/bin/python examples/tour.py",
-        ".venv/bin/python -m pytest",
-        ".venv/bin/python -m tests.benchmarks --picture tests/benchmarks/figures.svg",
-    ]
+def test_the_first_part_has_two_commands_and_both_run_in_ci() -> None:
+    first = README.partition("\n## A filesystem")[0]
+
+    told = re.findall(r"^\$ (.+)$", first, re.MULTILINE)
+
+    assert told == [SHOW, CHECK]
+    assert SHOW.endswith(" .venv/bin/python examples/tour.py")
+    assert CHECK.endswith(" .venv/bin/python -m pytest")
+    run = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    assert run.count(SHOW) == run.count(CHECK) == 1
 
 
-def test_the_set_up_commands_set_up(tmp_path: Path) -> None:
-    """In a copy of the checkout, up to a test that runs there."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-    )
-    if tracked.returncode:
-        pytest.skip("not in a git checkout")
-    for name in filter(None, tracked.stdout.decode().split("\0")):
-        target = tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name).read_bytes())
+@pytest.mark.mount
+def test_both_commands_do_their_set_up_themselves(clone: Path) -> None:
+    """In a copy of the checkout; of the tests one file must do."""
+    clean = {key: os.environ[key] for key in os.environ.keys() - {"PYTEST_ADDOPTS"}}
 
-    for command in COMMANDS[:2]:
-        subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=300)
-    one = f"{COMMANDS[3]} -q tests/test_layering.py"
-    subprocess.run(one, shell=True, cwd=tmp_path, check=True, timeout=300)
+    for command in (SHOW, f"{CHECK} -q tests/test_layering.py"):
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=clone,
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert "the copy is the same" in done.stdout or "passed" in done.stdout
 
 
 def here(command: str) -> list[str]:
-    """Return a command with this interpreter in place of the README's."""
-    return command.replace(".venv/bin/python", sys.executable).split()
+    """Return a command without its set-up, with this interpreter."""
+    last = command.rpartition(" && ")[2]
+    return last.replace(".venv/bin/python", sys.executable).split()
 
 
 @pytest.mark.mount
 def test_the_main_command_mounts_and_shows_a_filesystem() -> None:
     tour = subprocess.run(
-        here(COMMANDS[2]), cwd=ROOT, capture_output=True, text=True, timeout=120
+        here(SHOW), cwd=ROOT, capture_output=True, text=True, timeout=120
     )
 
     assert tour.returncode == 0, tour.stderr
@@ -70,7 +73,7 @@ def test_the_main_command_mounts_and_shows_a_filesystem() -> None:
 def test_the_picture_can_be_drawn_anew(tmp_path: Path) -> None:
     picture = tmp_path / "figures.svg"
     shorter = "--quick --rounds 1 --server triofuse --only stat --picture"
-    command = [*here(COMMANDS[4]), *shorter.split(), str(picture)]
+    command = [*here(DRAW), *shorter.split(), str(picture)]
 
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
 
@@ -80,7 +83,7 @@ def test_the_picture_can_be_drawn_anew(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to hide /dev/fuse")
 def test_without_the_device_the_main_command_says_what_is_missing() -> None:
     hide = 'mount -t tmpfs none /dev && exec "$@"'
-    command = ["unshare", "--mount", "sh", "-c", hide, "sh", *here(COMMANDS[2])]
+    command = ["unshare", "--mount", "sh", "-c", hide, "sh", *here(SHOW)]
 
     tour = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120

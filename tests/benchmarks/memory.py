@@ -17,7 +17,7 @@ CROWD = "memory under many clients (peak RSS)"
 #: Each READ waits, where the library can, so that many are in flight.
 SHAPE = Shape(size=1 << 16, pause="millisecond")
 
-SERVERS = ("triofuse", "pyfuse3", "mfusepy", "floor", "before")
+SERVERS = ("triofuse", "pyfuse3", "mfusepy", "floor")
 
 
 def measure_memory(
@@ -28,7 +28,7 @@ def measure_memory(
         results.units[workload] = "bytes"
     for number in range(rounds.count):
         rounds.say(f"round {number + 1} of {rounds.count}: memory")
-        for name in SERVERS:
+        for name in workshop.servers(SERVERS):
             if name in workshop.missing:
                 continue
             figures: tuple[int | None, ...] = (None, None, None)

@@ -6,13 +6,13 @@ import attrs
 
 from tests.benchmarks.shape import MEBIBYTE, Shape
 
-__all__ = ["MODES", "PLAN", "Workload", "quick"]
+__all__ = ["MODES", "PLAN", "Workload", "compared", "quick"]
 
 #: Where client and server may run: the same CPU, different ones, anywhere.
 MODES = ("same", "cross", "free")
 
 PYTHON = ("triofuse", "pyfuse3", "mfusepy")
-ALL = (*PYTHON, "floor", "before")
+ALL = (*PYTHON, "floor")
 TRIO = ("triofuse", "pyfuse3")
 NO_PEERS_BUT_FLOOR = ("triofuse", "pyfuse3", "floor")
 
@@ -104,7 +104,7 @@ _LISTINGS = [
         measure="list_attributes",
         unit="entry",
         shape=Shape(files=10_000, size=8, valid=1, plus=True),
-        servers=("triofuse", "pyfuse3", "floor", "before"),
+        servers=NO_PEERS_BUT_FLOOR,
     ),
 ]
 
@@ -191,6 +191,26 @@ PLAN = [
     *_PROGRAMS,
     *_GROWTH,
 ]
+
+#: What a comparison measures where the command line names nothing.
+_COMPARED = ("stat", "read 4 KiB", "write 4 KiB", "create+unlink", "await checkpoint")
+
+
+def compared(plan: list[Workload]) -> list[Workload]:
+    """Return what shows soonest that a change costs something: one request a time.
+
+    Handlers that wait have many clients as well: with these the reader and the
+    handlers take turns.
+    """
+    return [
+        attrs.evolve(
+            workload,
+            modes=workload.modes[:1],
+            clients=workload.clients if workload.shape.pause else (1,),
+        )
+        for workload in plan
+        if workload.name in _COMPARED
+    ]
 
 
 def quick(plan: list[Workload]) -> list[Workload]:

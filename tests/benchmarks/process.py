@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = ["cpu_seconds", "memory", "peak_rss", "pin"]
 
+#: The clock of a process that counts its CPU time as the scheduler does.
+_CPUCLOCK_SCHED = 2
+
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of all threads of a process; 0 is no process.
 
-    Source: ``/proc/PID/task/TID/schedstat``, whose first figure is in nanoseconds.
+    Threads that have ended count too.
+
+    Source: clock_getcpuclockid(3); in nanoseconds, by the scheduler's account.
     """
     if pid == 0:
         return 0.0
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+    return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
 def memory(pid: int) -> tuple[int, int]:

@@ -56,17 +56,19 @@ class Rounds:
                     names = ", ".join(workload.name for workload in workloads)
                     self.say(f"round {number + 1} of {self.count}: {names}")
                     for workload in workloads:
-                        self._round(number, workload, servers, results)
+                        self._round(number, workload, workshop, servers, results)
 
     def _round(
         self,
         number: int,
         workload: Workload,
+        workshop: Workshop,
         servers: dict[str, Server],
         results: Results,
     ) -> None:
         """Have each server do a workload once, in each of its modes."""
-        able = [servers[name] for name in workload.servers if name in servers]
+        names = workshop.servers(workload.servers)
+        able = [servers[name] for name in names if name in servers]
         turn = number % max(1, len(able))
         for mode, clients in _cells(workload):
             for server in able[turn:] + able[:turn]:
@@ -108,9 +110,9 @@ def _start(
     results: Results,
 ) -> dict[str, Server]:
     """Start all servers that workloads of a shape need and that can be started."""
-    needed = dict.fromkeys(name for work in workloads for name in work.servers)
+    needed = [name for workload in workloads for name in workload.servers]
     servers = {}
-    for name in needed:
+    for name in workshop.servers(dict.fromkeys(needed)):
         if name in workshop.missing:
             if reason := workshop.missing[name]:
                 results.note(f"{name} is left out: {reason}")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import attrs
 from tests.benchmarks.process import cpu_seconds
 from tests.benchmarks.shape import DATA, Shape, file_name
 
-__all__ = ["NAMES", "BenchmarkError", "Server", "Workshop"]
+__all__ = ["BEFORE", "NAMES", "BenchmarkError", "Server", "Variant", "Workshop"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,12 +31,14 @@ _MODULES = {
     "pyfuse3-backed": ("pyfuse3_backed", "pyfuse3"),
 }
 
-#: ``passthrough`` is our example, ``below`` no server but the directory itself,
-#: ``before`` another checkout of triofuse.
-NAMES = (*_MODULES, "floor", "passthrough", "below", "before")
+#: ``passthrough`` is our example, ``below`` no server but the directory itself.
+NAMES = (*_MODULES, "floor", "passthrough", "below")
 
-#: Runs a module of ours with the triofuse of another checkout.
-_BEFORE = """
+#: The server that runs with another checkout.
+BEFORE = "before"
+
+#: Runs the server of this checkout with the triofuse of any.
+_VARIANT = """
 import runpy, sys
 sys.path.insert(0, sys.argv[1])
 import triofuse
@@ -59,7 +61,7 @@ class Server:
     """A server that runs.
 
     Attributes:
-      name: One of `NAMES`.
+      name: One of `NAMES`, or of the workshop's variants.
       directory: Where clients work.
       pid: Its process; 0 where there is none.
     """
@@ -69,31 +71,42 @@ class Server:
     pid: int
 
 
+@attrs.frozen
+class Variant:
+    """What the server of triofuse is to run with, in place of what runs this.
+
+    Attributes:
+      checkout: The folder that has ``triofuse`` in it.
+      interpreter: A Python with the dependencies of triofuse.
+    """
+
+    checkout: Path = ROOT
+    interpreter: str = sys.executable
+
+
 @attrs.define
 class Workshop:
     """The directory of mountpoints, logs and sources, and who can be started.
 
     Attributes:
       path: Ours alone.
-      before: Another checkout of triofuse to compare with, or None.
+      variants: By name: each does what the server ``triofuse`` does.
       missing: Why a server cannot be started, by name; empty if nobody wants it.
     """
 
     path: Path
-    before: Path | None = None
+    variants: dict[str, Variant] = attrs.Factory(dict)
     missing: dict[str, str] = attrs.Factory(dict)
 
     def __attrs_post_init__(self) -> None:
         # Who installs a library gets its bytecode with it.  One that is compiled at
         # the start of a server leaves it with 0.6 MiB that it has no use for.
         compileall.compile_dir(ROOT / "tests" / "benchmarks", quiet=2)
-        for checkout in filter(None, (ROOT, self.before)):
-            compileall.compile_dir(checkout / "triofuse", quiet=2)
+        for variant in (Variant(), *self.variants.values()):
+            compileall.compile_dir(variant.checkout / "triofuse", quiet=2)
         for name, (_, needed) in _MODULES.items():
             if importlib.util.find_spec(needed) is None:
                 self.missing[name] = f"{needed} is not installed"
-        if self.before is None:
-            self.missing["before"] = ""
         if os.geteuid() != 0:
             self.missing["floor"] = "only root can mount without fusermount3"
             self.missing["passthrough"] = "only root may register backing files"
@@ -109,6 +122,14 @@ class Workshop:
         command = [compiler, "-O2", "-o", str(self.path / "floor"), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stderr.strip()
+
+    def servers(self, names: Iterable[str]) -> list[str]:
+        """Return who does what these servers do: each variant beside triofuse."""
+        return [
+            server
+            for name in names
+            for server in (name, *(self.variants if name == "triofuse" else ()))
+        ]
 
     @contextmanager
     def started(self, name: str, shape: Shape) -> Iterator[Server]:
@@ -139,8 +160,10 @@ class Workshop:
         if name == "passthrough":
             program = str(ROOT / "examples" / "passthrough.py")
             return [sys.executable, program, shape.source, mountpoint]
-        if name == "before":
-            start = [sys.executable, "-c", _BEFORE, str(self.before)]
+        # triofuse is started as its variants are, so that only they differ.
+        variant = {"triofuse": Variant(), **self.variants}.get(name)
+        if variant is not None:
+            start = [variant.interpreter, "-c", _VARIANT, str(variant.checkout)]
         else:
             module = f"tests.benchmarks.servers.{_MODULES[name][0]}"
             start = [sys.executable, "-m", module]

@@ -12,14 +12,17 @@ from tests.benchmarks.results import Key, Results, Spread
 
 __all__ = ["as_json", "figures_text", "notes_text", "verdicts_text"]
 
-_HEADINGS = ("workload", "CPUs", "clients", "server", "per unit", "its CPU", "ours/its")
+_HEADINGS = (
+    *("workload", "CPUs", "clients", "server"),
+    *("per unit", "ours/its", "server CPU", "ours/its"),
+)
 
 
 def figures_text(results: Results) -> str:
     """Return all figures, a line for each server.
 
-    The last column is the ratio of the first server of a workload, which is
-    triofuse, to this one.
+    Beside its time and its CPU time stands the ratio of the first server of the
+    workload, which is triofuse, to it.
     """
     rows = [_HEADINGS, *_rows(results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -38,12 +41,14 @@ def _rows(results: Results) -> Iterator[tuple[str, ...]]:
         unit = results.units[place.workload]
         head = (f"{place.workload} ({unit})", place.mode, str(place.clients or ""))
         for key in keys:
+            first = key == keys[0]
             yield (
-                *(head if key == keys[0] else ("", "", "")),
+                *(head if first else ("", "", "")),
                 key.server,
                 _figure(results.figure(key), unit),
+                "" if first else _spread(results.ratio(keys[0], key)),
                 "" if unit == "bytes" else _figure(results.cpu_figure(key), unit),
-                "" if key == keys[0] else _spread(results.ratio(keys[0], key)),
+                "" if first else _spread(results.ratio(keys[0], key, cpu=True)),
             )
 
 
@@ -68,6 +73,8 @@ def _spread(spread: Spread | None) -> str:
 
 def verdicts_text(verdicts: list[Verdict]) -> str:
     """Return a line for each bar."""
+    if not verdicts:
+        return ""
     rows = [
         (verdict.word, verdict.bar.text, _spread(verdict.ratio), verdict.limit)
         for verdict in verdicts

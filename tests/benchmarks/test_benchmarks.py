@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -11,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.__main__ import STARTS, main
 from tests.benchmarks.bars import BARS, judge
+from tests.benchmarks.machine import Build, machine, machine_text, warnings
 from tests.benchmarks.picture import draw
 from tests.benchmarks.plan import PLAN
 from tests.benchmarks.results import Key, Results
-from tests.benchmarks.running import ROOT, Workshop
+from tests.benchmarks.running import BEFORE, ROOT, Workshop
 from tests.benchmarks.shape import DATA, Shape, file_name
 from tests.benchmarks.table import figures_text, verdicts_text
 
@@ -53,6 +57,92 @@ def test_the_whole_of_it_runs(tmp_path: Path) -> None:
     assert wanted <= measured
     assert "git clone (run)" in done.stdout
     ElementTree.parse(picture)
+
+
+@pytest.mark.mount
+def test_another_checkout_is_measured_in_turn_with_this_one(tmp_path: Path) -> None:
+    before, figures = tmp_path / "before", tmp_path / "figures.json"
+    shutil.copytree(ROOT / "triofuse", before / "triofuse")
+    with (before / "triofuse" / "__init__.py").open("a") as source:
+        source.write(
+            f"\nwith open({str(tmp_path / 'starts')!r}, 'a') as f: f.write('x')"
+        )
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--rounds=2"]
+    command += [f"--against={before}", "--only=await checkpoint", f"--json={figures}"]
+
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=True)
+
+    assert (tmp_path / "starts").read_text() == "x" * STARTS
+    told = json.loads(figures.read_text())
+    cells = {(entry["server"], entry["clients"]) for entry in told["figures"]}
+    assert cells == {(who, n) for who in ("triofuse", "before") for n in (1, 16)}
+    for entry in told["figures"]:
+        assert len([cpu for cpu in entry["cpu"] if cpu > 0]) == 2 * STARTS
+    assert [bar["bar"] for bar in told["bars"]] == [
+        "await checkpoint, same, CPU time: vs before"
+    ]
+
+
+@pytest.mark.mount
+def test_another_interpreter_is_measured_beside_this_one(tmp_path: Path) -> None:
+    other, figures = tmp_path / "python", tmp_path / "figures.json"
+    starts = tmp_path / "starts"
+    other.write_text(f'#!/bin/sh\necho x >>{starts}\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--rounds=1"]
+    command += [f"--python={other}", "--only=open+close", f"--json={figures}"]
+
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=True)
+
+    told = json.loads(figures.read_text())
+    own, compared = told["machine"]["pythons"]
+    assert own["version"] == compared["version"] == platform.python_version()
+    assert {entry["server"] for entry in told["figures"]} == {
+        "triofuse",
+        Build.of(sys.executable).name,
+    }
+    assert len(starts.read_text().split()) == 1 + STARTS  # it is asked once
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--against", "/proc"], "/proc is no checkout"),
+        (["--python", "/bin/true"], "/bin/true is no Python"),
+        (["--python", "/proc/none"], "/proc/none is no Python"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+
+    assert said in capsys.readouterr().err
+
+
+def build(*, optimized: bool) -> Build:
+    """Return a made-up interpreter."""
+    return Build(
+        interpreter="/opt/python",
+        implementation="CPython",
+        version="3.99.0",
+        threads="t",
+        optimized=optimized,
+    )
+
+
+def test_a_python_without_pgo_is_warned_of() -> None:
+    assert "CPython-3.99.0t" in warnings([build(optimized=False)])[0]
+    assert "PGO" not in "".join(warnings([build(optimized=True)]))
+
+
+def test_machine_and_builds_are_told_in_words() -> None:
+    text = machine_text(machine([build(optimized=False), build(optimized=True)]))
+
+    assert f"Linux {platform.release()}" in text
+    assert "CPython-3.99.0t (/opt/python, no PGO); CPython-3.99.0t (/opt/" in text
+    assert "trio 0." in text
 
 
 @pytest.mark.mount
@@ -138,7 +228,7 @@ def test_every_bar_is_of_something_that_is_planned() -> None:
         for work in PLAN
         for mode in work.modes
         for clients in work.clients
-        for server in work.servers
+        for server in (*work.servers, BEFORE)
     }
 
     keys = {key for bar in BARS for key in (bar.key, bar.other) if key.mode}
@@ -151,13 +241,20 @@ def test_the_table_has_a_line_for_each_server() -> None:
 
     assert first.split()[:6] == ["stat", "(request)", "same", "1", "triofuse", "3"]
     assert second.split()[0] == "pyfuse3"
-    assert second.rstrip().endswith("0.25 [0.25..0.25]")
+    assert second.rstrip().endswith("1.00 [1.00..1.00]")  # of CPU time
+    assert second.split("us ")[1].split()[1:4] == ["0.25", "[0.25..0.25]", "1.5"]
     assert "pass" in verdicts_text(judge(results()))
 
 
 def test_the_picture_is_a_drawing_with_a_bar_for_each_ratio() -> None:
-    drawing = ElementTree.fromstring(draw(results()))
+    drawing = ElementTree.fromstring(draw(results(), "a machine & a Python"))
 
     titles = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert "stat(2), uncached" in titles
-    assert "0.25" in titles
+    assert "0.25, CPU 1.00" in titles
+    bars = drawing.iter("{http://www.w3.org/2000/svg}rect")
+    widths = {
+        bar.get("class"): bar.get("width") for bar in bars if bar.get("x") == "230"
+    }
+    assert widths == {"own": "100", "own cpu": "400"}
+    assert titles[-1] == "a machine & a Python"

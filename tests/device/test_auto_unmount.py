@@ -221,7 +221,9 @@ async def test_it_has_no_descriptor_of_ours_but_its_socket(mountpoint: str) -> N
     for fd in junk:
         os.close(fd)
     assert targets.pop("0").startswith("socket:")
-    assert targets == {"1": os.devnull, "2": os.devnull}
+    assert targets.pop("1") == targets.pop("2") == os.devnull
+    # libffi may keep its own file open, to map its trampolines from it.
+    assert not [it for it in targets.values() if "libffi.so" not in it]
     assert cwd == "/"
 
 

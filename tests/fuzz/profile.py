@@ -3,7 +3,7 @@
 Ordinary runs, those of a CI among them, try the same few hundred examples each
 time.  For a longer search, by a factor and with other examples every time::
 
-    TRIOFUSE_FUZZ=50 pytest --timeout 3600 tests/fuzz
+    TRIOFUSE_FUZZ=50 pytest tests/fuzz
 
 What fails is printed with a ``@reproduce_failure`` line; make a test of it.
 ``atheris_wire.py`` beside this searches the wire layer by coverage.

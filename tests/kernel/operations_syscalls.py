@@ -17,6 +17,8 @@ import signal
 import struct
 import sys
 
+from tests.forking import fork
+
 AT_FDCWD, AT_EMPTY_PATH = -100, 0x1000
 #: Set in all flags of open(2) by a 64-bit kernel; ``os.O_LARGEFILE`` is 0.
 O_LARGEFILE = 0x8000
@@ -150,7 +152,7 @@ def runs_i386() -> bool:
     """Whether the kernel takes the calls of 32-bit programs."""
     if platform.machine() != "x86_64":
         return False
-    child = os.fork()
+    child = fork()
     if child == 0:  # which a kernel without them kills
         with contextlib.suppress(OSError):
             ioctl_i386(-1, 0, b"")

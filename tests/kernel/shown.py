@@ -75,4 +75,5 @@ def read_shown(tests: Path = TESTS) -> Shown:
 
 
 if __name__ == "__main__":
-    print(json.dumps(attrs.asdict(collect(Path(sys.argv[1])))))
+    tests = Path(sys.argv[1]) if sys.argv[1:] else TESTS
+    print(json.dumps(attrs.asdict(collect(tests))))

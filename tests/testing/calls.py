@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from tests.testing.scripted import Call
+from tests.wire.golden import SEEK_HOLE
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.flags import (
     LockType,
@@ -266,8 +267,8 @@ CALLS: dict[Opcode, tuple[Call, r.Request, Any]] = {
         None,
     ),
     Opcode.LSEEK: (
-        lambda k: k.lseek(7, FH, 5, os.SEEK_HOLE, **WHO),
-        r.Lseek(*by(7), FH, 5, os.SEEK_HOLE),
+        lambda k: k.lseek(7, FH, 5, SEEK_HOLE, **WHO),
+        r.Lseek(*by(7), FH, 5, SEEK_HOLE),
         2**62,
     ),
     Opcode.COPY_FILE_RANGE_64: (

@@ -7,10 +7,20 @@ import os
 import struct
 from typing import Final
 
-__all__ = ["MNT_DETACH", "UMOUNT_NOFOLLOW", "mount", "umount2", "unique_mount_id"]
+__all__ = [
+    "MNT_DETACH",
+    "O_PATH",
+    "UMOUNT_NOFOLLOW",
+    "mount",
+    "umount2",
+    "unique_mount_id",
+]
 
 MNT_DETACH: Final = 2
 UMOUNT_NOFOLLOW: Final = 8
+
+#: PyPy has no name for it.  Source: asm-generic/fcntl.h.
+O_PATH: Final = getattr(os, "O_PATH", 0o10000000)
 
 # From linux/fcntl.h and linux/stat.h.
 _AT_EMPTY_PATH: Final = 0x1000
@@ -78,8 +88,8 @@ def unique_mount_id(fd: int) -> int:
     flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
     if statx(fd, b"", flags, ctypes.c_uint(_STATX_MNT_ID_UNIQUE), status):
         return 0
-    (mask,) = struct.unpack_from("=I", status)
-    (mount_id,) = struct.unpack_from("=Q", status, _STX_MNT_ID_OFFSET)
+    (mask,) = struct.unpack_from("=I", status.raw)
+    (mount_id,) = struct.unpack_from("=Q", status.raw, _STX_MNT_ID_OFFSET)
     return int(mount_id) if mask & _STATX_MNT_ID_UNIQUE else 0
 
 

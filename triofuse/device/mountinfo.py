@@ -11,7 +11,7 @@ import re
 
 import attrs
 
-from triofuse.device.libc import unique_mount_id
+from triofuse.device.libc import O_PATH, unique_mount_id
 
 __all__ = [
     "MountEntry",
@@ -135,7 +135,7 @@ def identify(path: str, fd: int) -> MountEntry | None:
       OSError: The path leads nowhere, or /proc is not there.
     """
     # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
-    root = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    root = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return entry_of(root, fd)
     finally:

@@ -12,7 +12,7 @@ import attrs
 
 from triofuse.device.fusermount import unmount_with_fusermount
 from triofuse.device.holders import holders_of
-from triofuse.device.libc import MNT_DETACH, UMOUNT_NOFOLLOW, umount2
+from triofuse.device.libc import MNT_DETACH, O_PATH, UMOUNT_NOFOLLOW, umount2
 from triofuse.device.mount_error import MountError
 from triofuse.device.mountinfo import MountEntry, mount_id_of, read_mounts
 
@@ -79,7 +79,7 @@ class Mountpoint:
 def _open(path: str) -> int:
     # Symbolic links are followed here and never again.
     try:
-        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        return os.open(path, O_PATH | os.O_CLOEXEC)
     except OSError as exc:
         raise MountError(exc.errno or errno.EIO, path, "stat") from None
 
@@ -165,7 +165,7 @@ def _reach(ours: MountEntry) -> tuple[str, int] | None:
     fd = -1
     try:
         # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         mount_id, unique_id = mount_id_of(fd)
     except OSError as exc:
         reason = exc.errno or errno.EIO

@@ -56,7 +56,10 @@ class Splicer:
     """
 
     _device: DevFuse
-    _largest: int = attrs.field(default=_LARGEST, init=False)
+    _largest: int = attrs.field(
+        default=_LARGEST if hasattr(os, "splice") else 0,  # PyPy has no splice
+        init=False,
+    )
     _pipe: tuple[int, int] | None = attrs.field(default=None, init=False)
     _sockets: tuple[socket.socket, socket.socket] | None = attrs.field(
         default=None, init=False

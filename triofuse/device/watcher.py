@@ -22,6 +22,7 @@ MOUNT = struct.Struct("=QQ")  # mount_id unique_id
 #: linux/mount.h, linux/fcntl.h and linux/stat.h have these.
 _MNT_DETACH = 2
 _AT_EMPTY_PATH = 0x1000
+_O_PATH = getattr(os, "O_PATH", 0o10000000)  # PyPy has no name for it
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_MNT_ID_UNIQUE = 0x4000
 _SIZEOF_STATX = 256
@@ -42,7 +43,7 @@ def main() -> None:
     if path is None:
         return
     # Neither of these asks the filesystem anything: do_o_path() in fs/namei.c.
-    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    fd = os.open(path, _O_PATH | os.O_NOFOLLOW)
     if _numbers(libc, fd) != (mount_id, unique_id) or not _is_dead(fd):
         return
     # By the descriptor it is this mount and no other, whatever happens to the path.
@@ -76,9 +77,9 @@ def _numbers(libc: ctypes.CDLL, fd: int) -> tuple[int, int]:
     if hasattr(libc, "statx") and not libc.statx(
         fd, b"", flags, ctypes.c_uint(_STATX_MNT_ID_UNIQUE), status
     ):
-        (mask,) = struct.unpack_from("=I", status)
+        (mask,) = struct.unpack_from("=I", status.raw)
         if mask & _STATX_MNT_ID_UNIQUE:
-            (unique_id,) = struct.unpack_from("=Q", status, _STX_MNT_ID_OFFSET)
+            (unique_id,) = struct.unpack_from("=Q", status.raw, _STX_MNT_ID_OFFSET)
     with open(f"/proc/self/fdinfo/{fd}") as lines:
         numbers = dict(line.split(":", 1) for line in lines if ":" in line)
     return int(numbers["mnt_id"]), unique_id

@@ -20,6 +20,8 @@ from triofuse.wire.opcodes import Opcode
 
 __all__ = ["FileCalls"]
 
+_SEEK_DATA = 3  # PyPy has no name for it
+
 _WRITEBACK = Caller(uid=0, gid=0, pid=0)
 
 #: The ways to copy, the best first, and the longest copy of each.
@@ -155,7 +157,7 @@ class FileCalls(InodeCalls):
         attr = await self.getattr(nodeid, **caller)
         if not 0 <= offset < attr.size:
             raise os_error(errno.ENXIO)
-        return offset if whence == os.SEEK_DATA else attr.size
+        return offset if whence == _SEEK_DATA else attr.size
 
     async def copy_file_range(
         self,

@@ -8,8 +8,13 @@ that is not written down.  Times are signed, offsets to seek to as well.
 from __future__ import annotations
 
 import struct
+from typing import Self
 
 __all__ = ["Layout"]
+
+
+def _codes(declaration: str) -> str:
+    return "".join(field.rpartition(":")[2] for field in declaration.split())
 
 
 class Layout(struct.Struct):
@@ -24,12 +29,16 @@ class Layout(struct.Struct):
 
     __slots__ = ("absent", "cname", "codes", "declaration", "fields")
 
+    def __new__(cls, cname: str, declaration: str) -> Self:  # noqa: ARG004, D102
+        # From Python 3.15 on, and in PyPy, a Struct has its format from the start.
+        return super().__new__(cls, "=" + _codes(declaration))  # type: ignore[call-arg]
+
     def __init__(self, cname: str, declaration: str) -> None:
-        pairs = [field.rpartition(":") for field in declaration.split()]
+        names = [field.rpartition(":")[0] for field in declaration.split()]
         self.cname: str = cname
         self.declaration: str = declaration
-        self.codes: str = "".join(code for _, _, code in pairs)
-        self.fields: tuple[str, ...] = tuple(name for name, _, _ in pairs if name)
+        self.codes: str = _codes(declaration)
+        self.fields: tuple[str, ...] = tuple(filter(None, names))
         self.absent: tuple[int, ...] = ()
         super().__init__("=" + self.codes)
 

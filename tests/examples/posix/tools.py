@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.forking import fork
+
 __all__ = [
     "EXCHANGE",
     "KEEP_SIZE",
@@ -50,7 +52,7 @@ def fails(*errors: int) -> Iterator[None]:
 
 def as_user(uid: int, gid: int, groups: list[int], action: Callable[[], None]) -> None:
     """Do something in a child process with other ids."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         status = 1
         try:
