@@ -9,6 +9,8 @@ It shows how a filesystem of real files is kept honest:
 - What a caller makes is made with the caller's ids and umask, so that owners,
   quotas, setgid directories and default ACLs come out as they do in SOURCE.
 - The kernel checks permissions, ACLs included: it is told to, see ``init``.
+- File handles of the mirror, as an NFS server keeps, are good for as long as SOURCE's
+  are, where these fit in a node number; else there are none (handles.py).
 - The kernel reads, writes and maps the files of SOURCE itself where it can (root,
   Linux 6.9, no stacked filesystem below), at SOURCE's own speed: ``backing_fd``.
   Else it asks, and the log says why; READs are then answered with the descriptor.
@@ -18,11 +20,14 @@ a local disk and its page cache they take a microsecond or two, a thread would c
 sixty.  The price is that a SOURCE that hangs, say on a dead server, hangs
 all requests.  What always waits for a disk goes to a thread: syncing and copying.
 
+Nobody gets more through the mirror than in SOURCE: no blocks kept for root, nothing
+past a quota (credentials.py), no descriptors that others need (shares.py).
+
 It leaves out locks against users of SOURCE itself: a lock that is waited for would
 have to wait in a thread, for ever perhaps, so the kernel keeps those of the mount.
-It also leaves out ioctl (lsattr, chattr), NFS export, and id-mapped mounts, which
-do not say who removes suid or may list ``trusted.*``.  Changes of attributes in
-SOURCE itself may show a second late.  Other filesystems mounted in SOURCE are shown
+Changes of attributes in SOURCE itself may show a second late, and what a mapping has
+changed shows with ``--no-passthrough`` when it is synced or unmapped.  Root keeps to
+quotas where the kernel writes itself.  Other filesystems mounted in SOURCE are shown
 too, and their inode numbers may be the same as those of SOURCE.
 """
 
@@ -31,19 +36,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import resource
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import attrs
 import trio
 
+import inodeflags
 import libc
 import triofuse
+from credentials import Caller, Capability, acting_as, charged, drop, take_up, using
 from nodes import ROOT, Nodes
+from openfiles import OpenFiles
+from room import Room
+from setids import change_owner, refuse_stranger, take_set_ids
 from triofuse import (
     DirEntry,
     Entry,
@@ -52,10 +62,23 @@ from triofuse import (
     FuseError,
     InitFlags,
     Opened,
+    RenameFlags,
+    Request,
     SetattrValid,
     SetxattrInFlags,
     WriteFlags,
 )
+
+T = TypeVar("T")
+
+#: What makes something that is not opened.
+Making = triofuse.Mknod | triofuse.Mkdir | triofuse.Symlink
+
+#: Descriptors that neither nodes nor open files may take.
+RESERVE = 64
+
+#: Threads for what waits for a disk; those who use the mount may need all others.
+THREADS = 8
 
 #: Extended attributes that a security module wants a new inode to have.
 Labels = tuple[tuple[str, bytes], ...]
@@ -86,11 +109,15 @@ class Passthrough(triofuse.Filesystem):
         backed: bool = True,
     ) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        keep = soft // 2 if keep is None else keep
         root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
-        self._nodes = Nodes(root, keep=soft // 2 if keep is None else keep)
+        self._nodes = Nodes(root, keep)
+        self._room = Room(self._nodes, lambda: self.notifier)
+        self._files = OpenFiles(soft - keep - min(soft // 8, RESERVE), backed=backed)
+        self._threads = trio.CapacityLimiter(THREADS)
         self._valid = valid
         self._backed = backed
-        self._writers: dict[int, int] = {}  # nodeids by handle
+        self._mapped: set[int] = set()  # nodes that may be written to unseen
 
     async def init(self, config: triofuse.KernelConfig) -> None:
         # POSIX_ACL makes the kernel heed ACLs, and default_permissions come with it.
@@ -100,103 +127,145 @@ class Passthrough(triofuse.Filesystem):
         config.wanted |= InitFlags.POSIX_ACL | InitFlags.DONT_MASK
         config.wanted |= InitFlags.HANDLE_KILLPRIV_V2
         config.wanted |= InitFlags.CREATE_SUPP_GROUP | InitFlags.SECURITY_CTX
+        # Most requests have no ids then: credentials.py finds them where they matter.
+        config.wanted |= InitFlags.ALLOW_IDMAP
+        exports = self._nodes.numbers is not None
+        export = InitFlags.EXPORT_SUPPORT, InitFlags.NO_EXPORT_SUPPORT
+        config.wanted |= export[0] if exports else export[1]
         if self._backed:
             config.wanted |= InitFlags.PASSTHROUGH
+        drop(Capability.SYS_RESOURCE)
 
     async def destroy(self) -> None:
         self._nodes.close()
+        take_up(Capability.SYS_RESOURCE)
 
     async def statfs(self, request: triofuse.StatfsRequest) -> triofuse.Statfs:
         return triofuse.Statfs.from_statvfs(os.fstatvfs(self._nodes.fd(request.nodeid)))
 
     async def syncfs(self, request: triofuse.Syncfs) -> None:
-        await trio.to_thread.run_sync(libc.syncfs, self._nodes.fd(ROOT))
+        fd = self._nodes.fd(ROOT)
+        await trio.to_thread.run_sync(libc.syncfs, fd, limiter=self._threads)
 
     # --- Names
 
-    def _find(self, parent: int, name: str, labels: Labels = ()) -> Entry:
-        """Look a name up, which counts."""
+    def _find(self, request: Request, name: str, labels: Labels = ()) -> Entry:
+        """Look up a name in the directory of a request, which counts."""
         flags = os.O_PATH | os.O_NOFOLLOW
-        return self._enter(os.open(name, flags, dir_fd=self._nodes.fd(parent)), labels)
+        fd = os.open(name, flags, dir_fd=self._nodes.fd(request.nodeid))
+        return self._enter(request, fd, name, labels)
 
-    def _enter(self, fd: int, labels: Labels = ()) -> Entry:
+    def _enter(
+        self, request: Request, fd: int, name: str, labels: Labels = ()
+    ) -> Entry:
         """Count a lookup of the inode of an O_PATH descriptor, which is ours now."""
+        place = request.nodeid, name
         try:
-            for name, value in labels:
-                os.setxattr(f"/proc/self/fd/{fd}", name, value)
+            for label, value in labels:
+                os.setxattr(f"/proc/self/fd/{fd}", label, value)
             status = os.stat(fd)
+            nodeid = self._nodes.enter(
+                fd, status, place, lambda: Caller.of(request).uid
+            )
         except OSError:
             os.close(fd)
             raise
-        nodeid = self._nodes.enter(fd, status)
-        attr = FileAttr.from_stat(status, attr_valid=self._valid)
-        return Entry(attr, nodeid, entry_valid=self._valid)
+        generation = self._nodes.generation(nodeid)
+        return Entry(self._shown(nodeid, status), nodeid, generation, self._valid)
 
-    def _attr(self, fd: int) -> FileAttr:
-        return FileAttr.from_stat(os.stat(fd), attr_valid=self._valid)
+    def _attr(self, nodeid: int) -> FileAttr:
+        return self._shown(nodeid, os.stat(self._nodes.fd(nodeid)))
+
+    def _shown(self, nodeid: int, status: os.stat_result) -> FileAttr:
+        valid = 0.0 if nodeid in self._mapped else self._valid
+        return FileAttr.from_stat(status, attr_valid=valid)
 
     async def lookup(self, request: triofuse.Lookup) -> Entry:
-        return self._find(request.nodeid, request.name)
+        if self._nodes.is_crowded:
+            await self._room.make(request)
+        if request.name == ".":  # of a file handle, as is the next
+            return self._enter(request, self._nodes.again(request.nodeid), "")
+        if request.name == "..":
+            return self._enter(request, self._nodes.parent(request.nodeid), "")
+        return self._find(request, request.name)
 
     def forget(self, request: triofuse.Forget) -> None:
-        self._nodes.forget(request.nodeid, request.nlookup)
+        if self._nodes.forget(request.nodeid, request.nlookup):
+            self._mapped.discard(request.nodeid)
 
     async def create(self, request: triofuse.Create) -> tuple[Entry, Opened]:
-        parent = self._nodes.fd(request.nodeid)
         flags = request.flags & OPEN_FLAGS | os.O_CREAT | os.O_EXCL
+
+        def act() -> int:
+            parent = self._nodes.fd(request.nodeid)
+            return os.open(request.name, flags, request.mode, dir_fd=parent)
+
         try:
-            with libc.acting_as(
-                request.uid, request.gid, request.umask, request.groups
-            ):
-                fd = os.open(request.name, flags, request.mode, dir_fd=parent)
+            return await self._create(request, act)
         except FileExistsError:
             if request.flags & os.O_EXCL:
                 raise
             # Somebody else's file, new in SOURCE: ESTALE makes the kernel look it
             # up and check whether this caller may open it.
             raise FuseError(errno.ESTALE) from None
-        return self._created(fd, request)
 
     async def tmpfile(self, request: triofuse.Tmpfile) -> tuple[Entry, Opened]:
         flags = request.flags & (OPEN_FLAGS | os.O_EXCL) | os.O_TMPFILE
-        path = self._nodes.path(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, request.umask, request.groups):
-            fd = os.open(path, flags, request.mode)
-        return self._created(fd, request)
 
-    def _created(self, fd: int, request: triofuse.Create) -> tuple[Entry, Opened]:
-        """Return the entry of a file that was made, whatever its name is now."""
+        def act() -> int:
+            return os.open(self._nodes.path(request.nodeid), flags, request.mode)
+
+        return await self._create(request, act)
+
+    async def _create(
+        self, request: triofuse.Create, act: Callable[[], int]
+    ) -> tuple[Entry, Opened]:
+        """Make a file and return its entry, whatever its name is by then."""
+        if self._nodes.is_crowded:
+            await self._room.make(request)
+        fd = self._files.open(request, lambda: _as_caller(request, act))
         try:
             node = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
-            entry = self._enter(node, request.security_contexts)
+            entry = self._enter(request, node, request.name, request.security_contexts)
         except OSError:
-            os.close(fd)
+            self._files.close(fd)
             raise
-        return entry, self._opened(entry.nodeid, fd, request.flags)
+        if self._backed and request.flags & os.O_ACCMODE == os.O_RDWR:
+            self._mapped.add(entry.nodeid)
+            entry.attr.attr_valid = 0.0
+        return entry, self._files.answer(request, entry.nodeid, fd, request.flags)
 
     async def mknod(self, request: triofuse.Mknod) -> Entry:
-        parent = self._nodes.fd(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, request.umask, request.groups):
+        def act(parent: int) -> None:
             os.mknod(request.name, request.mode, request.rdev, dir_fd=parent)
-        return self._find(request.nodeid, request.name, request.security_contexts)
+
+        return await self._make(request, act)
 
     async def mkdir(self, request: triofuse.Mkdir) -> Entry:
-        parent = self._nodes.fd(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, request.umask, request.groups):
+        def act(parent: int) -> None:
             os.mkdir(request.name, request.mode, dir_fd=parent)
-        return self._find(request.nodeid, request.name, request.security_contexts)
+
+        return await self._make(request, act)
 
     async def symlink(self, request: triofuse.Symlink) -> Entry:
-        parent = self._nodes.fd(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, 0, request.groups):
+        def act(parent: int) -> None:
             os.symlink(request.target, request.name, dir_fd=parent)
-        return self._find(request.nodeid, request.name, request.security_contexts)
+
+        return await self._make(request, act)
+
+    async def _make(self, request: Making, act: Callable[[int], None]) -> Entry:
+        """Make something in the directory of a request."""
+        if self._nodes.is_crowded:
+            await self._room.make(request)
+        parent = self._nodes.fd(request.nodeid)
+        _as_caller(request, lambda: act(parent))
+        return self._find(request, request.name, request.security_contexts)
 
     async def link(self, request: triofuse.Link) -> Entry:
         path = self._nodes.path(request.oldnodeid)
         parent = self._nodes.fd(request.nodeid)
         os.link(path, request.newname, dst_dir_fd=parent, follow_symlinks=True)
-        return self._find(request.nodeid, request.newname)
+        return self._find(request, request.newname)
 
     async def unlink(self, request: triofuse.Unlink) -> None:
         os.unlink(request.name, dir_fd=self._nodes.fd(request.nodeid))
@@ -210,31 +279,35 @@ class Passthrough(triofuse.Filesystem):
 
     async def rename2(self, request: triofuse.Rename) -> None:
         old, new = self._nodes.fd(request.nodeid), self._nodes.fd(request.newdir)
-        # A whiteout that is left behind is a file of the caller's.
-        with libc.acting_as(request.uid, request.gid, 0):
+        with contextlib.ExitStack() as stack:
+            if request.flags & RenameFlags.WHITEOUT:  # it is a file of the caller's
+                stack.enter_context(acting_as(request.uid, request.gid, 0))
             libc.rename(old, request.name, new, request.newname, request.flags)
 
     # --- Inodes
 
     async def getattr(self, request: triofuse.Getattr) -> FileAttr:
-        return self._attr(self._nodes.fd(request.nodeid))
+        return self._attr(request.nodeid)
 
     async def statx(self, request: triofuse.Statx) -> FileAttr:
+        attr = self._attr(request.nodeid)
         fd = self._nodes.fd(request.nodeid)
-        attr = self._attr(fd)
         attr.btime_ns, attr.attributes = libc.birth(fd)
         return attr
 
     async def setattr(self, request: triofuse.Setattr) -> FileAttr:
         fd, valid = self._nodes.fd(request.nodeid), request.valid
         path = f"/proc/self/fd/{fd}"
-        if not valid:
-            self._check_chown_of_nothing(request, fd)
+        # With the very same request the kernel asks for set-id bits to be taken before
+        # a write: that comes from somebody who has the file open for writing.
+        if not valid and not self._files.has_writer(request.nodeid):
+            refuse_stranger(os.stat(fd), request)
         # The mode comes after the owner, for chown(2) takes suid and sgid away.
         if valid & (SetattrValid.UID | SetattrValid.GID) or not valid:
-            os.chown(path, _or_same(request.new_uid), _or_same(request.new_gid))
+            ids = _or_same(request.new_uid), _or_same(request.new_gid)
+            charged(request, lambda: change_owner(path, *ids, request))
         elif valid & SetattrValid.KILL_SUIDGID:
-            libc.take_set_ids(path)
+            take_set_ids(path, request)
         if request.mode is not None:
             os.chmod(path, stat.S_IMODE(request.mode))
         if request.size is not None:
@@ -242,29 +315,18 @@ class Passthrough(triofuse.Filesystem):
         if valid & (SetattrValid.ATIME | SetattrValid.MTIME):
             now = valid & SetattrValid.ATIME_NOW, valid & SetattrValid.MTIME_NOW
             libc.utimens(path, request.atime_ns, request.mtime_ns, now)
-        return self._attr(fd)
-
-    def _check_chown_of_nothing(self, request: triofuse.Setattr, fd: int) -> None:
-        """Refuse a stranger's chown(2) to nobody else, which would take suid away.
-
-        With the very same request the kernel asks for just that before a write: it
-        comes from somebody who has the file open for writing.
-        """
-        status = os.stat(fd)
-        if (
-            request.uid not in (0, status.st_uid)
-            and stat.S_ISREG(status.st_mode)
-            and status.st_mode & (stat.S_ISUID | stat.S_ISGID)
-            and request.nodeid not in self._writers.values()
-        ):
-            raise FuseError(errno.EPERM)
+        return self._attr(request.nodeid)
 
     async def readlink(self, request: triofuse.Readlink) -> str:
         return os.readlink("", dir_fd=self._nodes.fd(request.nodeid))
 
     async def setxattr(self, request: triofuse.Setxattr) -> None:
-        path = self._nodes.path(request.nodeid)
-        os.setxattr(path, request.name, request.value, request.flags)
+        path, caller = self._nodes.path(request.nodeid), Caller.of(request)
+        with acting_as(caller.uid, caller.gid, 0):  # whose space it takes
+            charged(
+                request,
+                lambda: os.setxattr(path, request.name, request.value, request.flags),
+            )
         kill_sgid = request.setxattr_flags & SetxattrInFlags.ACL_KILL_SGID
         if kill_sgid and request.name == "system.posix_acl_access":
             os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~stat.S_ISGID)
@@ -274,8 +336,11 @@ class Passthrough(triofuse.Filesystem):
 
     async def listxattr(self, request: triofuse.Listxattr) -> Iterable[str]:
         names = os.listxattr(self._nodes.path(request.nodeid))
+        hidden = [name for name in names if name.startswith("trusted.")]
         # Only root may know of these, and the kernel takes us for root.
-        return [n for n in names if request.uid == 0 or not n.startswith("trusted.")]
+        if hidden and not Caller.of(request).may(Capability.SYS_ADMIN):
+            return [name for name in names if name not in hidden]
+        return names
 
     async def removexattr(self, request: triofuse.Removexattr) -> None:
         os.removexattr(self._nodes.path(request.nodeid), request.name)
@@ -283,65 +348,102 @@ class Passthrough(triofuse.Filesystem):
     # --- Open files: the handle is the descriptor
 
     async def open(self, request: triofuse.Open) -> Opened:
+        flags = request.flags & OPEN_FLAGS
+        if self._backed and flags & os.O_ACCMODE == os.O_RDWR:
+            await self._may_be_mapped(request.nodeid)
         path = self._nodes.path(request.nodeid)
-        fd = os.open(path, request.flags & OPEN_FLAGS)
-        return self._opened(request.nodeid, fd, request.flags)
 
-    def _opened(self, nodeid: int, fd: int, flags: int) -> Opened:
-        if flags & os.O_DIRECT:  # it wants aligned memory, which we have not
-            fcntl.fcntl(fd, fcntl.F_SETFL, flags & os.O_NOATIME)
-        if flags & os.O_ACCMODE:
-            self._writers[fd] = nodeid
-        return Opened(fd, backing_fd=fd if self._backed else None)
+        def act() -> int:
+            try:
+                return os.open(path, flags)
+            except PermissionError:
+                if not request.flags & os.O_APPEND:
+                    raise
+                # An append-only file (chattr +a) opens in no other way.
+                return os.open(path, flags | os.O_APPEND)
+
+        fd = self._files.open(request, act)
+        return self._files.answer(request, request.nodeid, fd, request.flags)
+
+    async def _may_be_mapped(self, nodeid: int) -> None:
+        """Have attributes asked for anew each time: a mapping changes them unseen.
+
+        It may do so when the file is long closed, until the node is forgotten.
+        """
+        if nodeid not in self._mapped:
+            self._mapped.add(nodeid)
+            await self.notifier.inval_inode(nodeid, -1)
 
     async def read(self, request: triofuse.Read) -> FileData:
+        if self._mapped:  # so the kernel does not read and write this one by itself
+            self._mapped.discard(request.nodeid)
         return FileData(request.fh, request.offset, request.size)
 
     async def write(self, request: triofuse.Write) -> int:
         if request.write_flags & WriteFlags.KILL_SUIDGID:
-            libc.take_set_ids(request.fh)
-        return os.pwrite(request.fh, request.data, request.offset)
+            take_set_ids(request.fh, request)
+
+        def act() -> int:
+            with self._files.as_writer(request.fh):
+                return os.pwrite(request.fh, request.data, request.offset)
+
+        return charged(request, act)
 
     async def flush(self, request: triofuse.Flush) -> None:
         # A network filesystem may tell only now that it could not write.
         os.close(os.dup(request.fh))
 
     async def release(self, request: triofuse.Release) -> None:
-        self._writers.pop(request.fh, None)
-        os.close(request.fh)
+        self._files.close(request.fh)
 
     async def fsync(self, request: triofuse.Fsync) -> None:
         datasync = request.fsync_flags & triofuse.FsyncFlags.FDATASYNC
         sync = os.fdatasync if datasync else os.fsync
         with trio.CancelScope(shield=True):  # a database takes EINTR for lost data
-            await trio.to_thread.run_sync(sync, request.fh)
+            await trio.to_thread.run_sync(sync, request.fh, limiter=self._threads)
 
     async def fallocate(self, request: triofuse.Fallocate) -> None:
-        libc.fallocate(request.fh, request.mode, request.offset, request.length)
+        def act() -> None:
+            with self._files.as_writer(request.fh):
+                libc.fallocate(request.fh, request.mode, request.offset, request.length)
+
+        charged(request, act)
 
     async def lseek(self, request: triofuse.Lseek) -> int:
         return os.lseek(request.fh, request.offset, request.whence)
 
     async def copy_file_range(self, request: triofuse.CopyFileRange) -> int:
-        return await trio.to_thread.run_sync(
-            os.copy_file_range,
-            request.fh_in,
-            request.fh_out,
-            request.len,
-            request.off_in,
-            request.off_out,
-        )
+        ends = request.fh_in, request.fh_out
+        offsets = request.len, request.off_in, request.off_out
+
+        def act() -> int:
+            with self._files.as_writer(request.fh_out):
+                return os.copy_file_range(*ends, *offsets)
+
+        def in_thread() -> int:
+            with using(libc.effective() & ~(1 << Capability.SYS_RESOURCE)):
+                return charged(request, act)
+
+        return await trio.to_thread.run_sync(in_thread, limiter=self._threads)
+
+    async def ioctl(self, request: triofuse.Ioctl) -> triofuse.IoctlReply:
+        reply = inodeflags.relay(request.fh, request)
+        if inodeflags.changes(request):  # which sets the ctime, and the kernel does not
+            await self.notifier.inval_inode(request.nodeid, -1)
+        return reply
 
     # --- Open directories, likewise
 
     async def opendir(self, request: triofuse.Opendir) -> Opened:
-        flags = os.O_RDONLY | os.O_DIRECTORY
-        return Opened(os.open(self._nodes.path(request.nodeid), flags))
+        path, flags = self._nodes.path(request.nodeid), os.O_RDONLY | os.O_DIRECTORY
+        return Opened(self._files.open(request, lambda: os.open(path, flags)))
 
     async def readdir(self, request: triofuse.Readdir) -> Iterable[DirEntry]:
         return self._list(request, plus=False)
 
     async def readdirplus(self, request: triofuse.Readdirplus) -> Iterable[DirEntry]:
+        if self._nodes.is_crowded:
+            await self._room.make(request)
         return self._list(request, plus=True)
 
     def _list(
@@ -357,14 +459,26 @@ class Passthrough(triofuse.Filesystem):
             entry = None
             if plus and name not in (".", ".."):
                 with contextlib.suppress(OSError):  # it may be gone by now
-                    entry = self._find(request.nodeid, name)
+                    entry = self._find(request, name)
             yield DirEntry(name, ino, kind << 12, offset, entry)
 
     async def releasedir(self, request: triofuse.Releasedir) -> None:
-        os.close(request.fh)
+        self._files.close(request.fh)
 
     async def fsyncdir(self, request: triofuse.Fsyncdir) -> None:
         await self.fsync(request)
+
+
+def _as_caller(request: triofuse.Create | Making, act: Callable[[], T]) -> T:
+    """Make something as the caller would, who then owns it."""
+
+    umask = 0 if isinstance(request, triofuse.Symlink) else request.umask
+
+    def make() -> T:
+        with acting_as(request.uid, request.gid, umask, request.groups):
+            return act()
+
+    return charged(request, make)
 
 
 def _or_same(number: int | None) -> int:
