@@ -19,7 +19,7 @@ from typing import TypeVar
 import attrs
 
 import libc
-from triofuse import Request
+from triofuse import Create, Mkdir, Mknod, Request, Symlink
 
 T = TypeVar("T")
 
@@ -126,20 +126,10 @@ def charged(request: Request, act: Callable[[], T]) -> T:
         return act()
 
 
-@contextlib.contextmanager
-def writing_as(uid: int, gid: int) -> Iterator[None]:
-    """Write to files that are open as somebody else would.
-
-    Blocks that are kept for root are given by filesystem uid.  With that of a user go
-    the capabilities for files: setuid bits fall, as they do when the user writes.
-    """
-    libc.setfsgid(gid)
-    libc.setfsuid(uid)
-    try:
-        yield
-    finally:
-        libc.setfsuid(os.geteuid())
-        libc.setfsgid(os.getegid())
+def charged_anywhere(request: Request, act: Callable[[], T]) -> T:
+    """Do the same in a worker thread, which has what capabilities it was born with."""
+    with using(libc.effective() & ~(1 << Capability.SYS_RESOURCE)):
+        return charged(request, act)
 
 
 _SECBIT_NO_SETUID_FIXUP = 1 << 2
@@ -181,6 +171,19 @@ def _filesystem_ids(uid: int, gid: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writing_as(uid: int, gid: int) -> Iterator[None]:
+    """Write to files that are open as somebody else would: blocks are kept by uid.
+
+    Only root can; anybody else writes as itself.
+    """
+    if os.geteuid() or (uid, gid) == (0, 0):
+        yield
+    else:
+        with _filesystem_ids(uid, gid):
+            yield
+
+
+@contextlib.contextmanager
 def acting_as(
     uid: int, gid: int, umask: int, groups: Sequence[int] = ()
 ) -> Iterator[None]:
@@ -205,3 +208,15 @@ def acting_as(
                 yield
     finally:
         os.umask(previous)
+
+
+def making_as_caller(
+    request: Create | Mkdir | Mknod | Symlink, act: Callable[[], T], umask: int
+) -> T:
+    """Make something as the caller would, who then owns it."""
+
+    def make() -> T:
+        with acting_as(request.uid, request.gid, umask, request.groups):
+            return act()
+
+    return charged(request, make)

@@ -59,6 +59,16 @@ class HandleNumbers:
             return None
         return numbers if numbers.nodeid(pattern) else None
 
+    @classmethod
+    def of_directory(cls, path: str | os.PathLike[str]) -> HandleNumbers | None:
+        """Return that of the filesystem of a directory, likewise."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            opened = open_root(fd)
+            return cls.of(fd, opened[0]) if opened else None
+        finally:
+            os.close(fd)
+
     def nodeid(self, handle: bytes) -> int | None:
         """Return the number of a node, None if the handle does not fit."""
         body = handle[_HEADER.size :]

@@ -119,6 +119,22 @@ def open_handle(mount_fd: int, handle: bytes) -> int:
     return _open_by_handle_at(mount_fd, handle, os.O_PATH | os.O_NOFOLLOW)
 
 
+def reopen(path: str, flags: int, append: int) -> int:
+    """Open a file; with O_APPEND only where it opens in no other way.
+
+    Args:
+      path: Leads to it.
+      flags: Of open(2).
+      append: O_APPEND, if the caller wants that, else 0.
+    """
+    try:
+        return os.open(path, flags)
+    except PermissionError:
+        if not append:
+            raise
+        return os.open(path, flags | append)
+
+
 class Dirent(NamedTuple):
     """One record of a directory; ``offset`` is where the next one is found."""
 

@@ -39,21 +39,28 @@ import errno
 import logging
 import os
 import resource
-import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from functools import partial
 
 import attrs
 import trio
 
+import attributes
 import inodeflags
 import libc
 import triofuse
-from credentials import Caller, Capability, acting_as, charged, drop, take_up, using
-from nodes import ROOT, Nodes
+from credentials import (
+    Capability,
+    acting_as,
+    charged,
+    charged_anywhere,
+    drop,
+    making_as_caller,
+    take_up,
+)
+from nodes import ROOT
 from openfiles import OpenFiles
-from room import Room
-from setids import change_owner, refuse_stranger, take_set_ids
+from tree import Tree
 from triofuse import (
     DirEntry,
     Entry,
@@ -63,16 +70,8 @@ from triofuse import (
     InitFlags,
     Opened,
     RenameFlags,
-    Request,
-    SetattrValid,
-    SetxattrInFlags,
     WriteFlags,
 )
-
-T = TypeVar("T")
-
-#: What makes something that is not opened.
-Making = triofuse.Mknod | triofuse.Mkdir | triofuse.Symlink
 
 #: Descriptors that neither nodes nor open files may take.
 RESERVE = 64
@@ -80,10 +79,8 @@ RESERVE = 64
 #: Threads for what waits for a disk; those who use the mount may need all others.
 THREADS = 8
 
-#: Extended attributes that a security module wants a new inode to have.
-Labels = tuple[tuple[str, bytes], ...]
-
-#: What is passed on of open(2).  O_APPEND is not: the kernel says where to write.
+#: What is passed on of open(2).  O_APPEND is not: the kernel says where to write;
+#: only an append-only file (chattr +a) opens in no other way.
 #: O_SYNC is not: an FSYNC follows.  O_DIRECT is, to fail where SOURCE has none.
 OPEN_FLAGS = os.O_ACCMODE | os.O_NOATIME | os.O_DIRECT
 
@@ -111,13 +108,10 @@ class Passthrough(triofuse.Filesystem):
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         keep = soft // 2 if keep is None else keep
         root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
-        self._nodes = Nodes(root, keep)
-        self._room = Room(self._nodes, lambda: self.notifier)
+        self._tree = Tree(root, keep, valid, lambda: self.notifier)
         self._files = OpenFiles(soft - keep - min(soft // 8, RESERVE), backed=backed)
         self._threads = trio.CapacityLimiter(THREADS)
-        self._valid = valid
         self._backed = backed
-        self._mapped: set[int] = set()  # nodes that may be written to unseen
 
     async def init(self, config: triofuse.KernelConfig) -> None:
         # POSIX_ACL makes the kernel heed ACLs, and default_permissions come with it.
@@ -129,75 +123,39 @@ class Passthrough(triofuse.Filesystem):
         config.wanted |= InitFlags.CREATE_SUPP_GROUP | InitFlags.SECURITY_CTX
         # Most requests have no ids then: credentials.py finds them where they matter.
         config.wanted |= InitFlags.ALLOW_IDMAP
-        exports = self._nodes.numbers is not None
-        export = InitFlags.EXPORT_SUPPORT, InitFlags.NO_EXPORT_SUPPORT
-        config.wanted |= export[0] if exports else export[1]
+        if self._tree.has_handles:
+            config.wanted |= InitFlags.EXPORT_SUPPORT
+        else:
+            config.wanted |= InitFlags.NO_EXPORT_SUPPORT
         if self._backed:
             config.wanted |= InitFlags.PASSTHROUGH
         drop(Capability.SYS_RESOURCE)
 
     async def destroy(self) -> None:
-        self._nodes.close()
+        self._tree.close()
         take_up(Capability.SYS_RESOURCE)
 
     async def statfs(self, request: triofuse.StatfsRequest) -> triofuse.Statfs:
-        return triofuse.Statfs.from_statvfs(os.fstatvfs(self._nodes.fd(request.nodeid)))
+        return triofuse.Statfs.from_statvfs(os.fstatvfs(self._tree.fd(request.nodeid)))
 
     async def syncfs(self, request: triofuse.Syncfs) -> None:
-        fd = self._nodes.fd(ROOT)
+        fd = self._tree.fd(ROOT)
         await trio.to_thread.run_sync(libc.syncfs, fd, limiter=self._threads)
 
     # --- Names
 
-    def _find(self, request: Request, name: str, labels: Labels = ()) -> Entry:
-        """Look up a name in the directory of a request, which counts."""
-        flags = os.O_PATH | os.O_NOFOLLOW
-        fd = os.open(name, flags, dir_fd=self._nodes.fd(request.nodeid))
-        return self._enter(request, fd, name, labels)
-
-    def _enter(
-        self, request: Request, fd: int, name: str, labels: Labels = ()
-    ) -> Entry:
-        """Count a lookup of the inode of an O_PATH descriptor, which is ours now."""
-        place = request.nodeid, name
-        try:
-            for label, value in labels:
-                os.setxattr(f"/proc/self/fd/{fd}", label, value)
-            status = os.stat(fd)
-            nodeid = self._nodes.enter(
-                fd, status, place, lambda: Caller.of(request).uid
-            )
-        except OSError:
-            os.close(fd)
-            raise
-        generation = self._nodes.generation(nodeid)
-        return Entry(self._shown(nodeid, status), nodeid, generation, self._valid)
-
-    def _attr(self, nodeid: int) -> FileAttr:
-        return self._shown(nodeid, os.stat(self._nodes.fd(nodeid)))
-
-    def _shown(self, nodeid: int, status: os.stat_result) -> FileAttr:
-        valid = 0.0 if nodeid in self._mapped else self._valid
-        return FileAttr.from_stat(status, attr_valid=valid)
-
     async def lookup(self, request: triofuse.Lookup) -> Entry:
-        if self._nodes.is_crowded:
-            await self._room.make(request)
-        if request.name == ".":  # of a file handle, as is the next
-            return self._enter(request, self._nodes.again(request.nodeid), "")
-        if request.name == "..":
-            return self._enter(request, self._nodes.parent(request.nodeid), "")
-        return self._find(request, request.name)
+        await self._tree.make_room(request)
+        return self._tree.find(request, request.name)
 
     def forget(self, request: triofuse.Forget) -> None:
-        if self._nodes.forget(request.nodeid, request.nlookup):
-            self._mapped.discard(request.nodeid)
+        self._tree.forget(request)
 
     async def create(self, request: triofuse.Create) -> tuple[Entry, Opened]:
         flags = request.flags & OPEN_FLAGS | os.O_CREAT | os.O_EXCL
 
         def act() -> int:
-            parent = self._nodes.fd(request.nodeid)
+            parent = self._tree.fd(request.nodeid)
             return os.open(request.name, flags, request.mode, dir_fd=parent)
 
         try:
@@ -213,7 +171,7 @@ class Passthrough(triofuse.Filesystem):
         flags = request.flags & (OPEN_FLAGS | os.O_EXCL) | os.O_TMPFILE
 
         def act() -> int:
-            return os.open(self._nodes.path(request.nodeid), flags, request.mode)
+            return os.open(self._tree.path(request.nodeid), flags, request.mode)
 
         return await self._create(request, act)
 
@@ -221,64 +179,70 @@ class Passthrough(triofuse.Filesystem):
         self, request: triofuse.Create, act: Callable[[], int]
     ) -> tuple[Entry, Opened]:
         """Make a file and return its entry, whatever its name is by then."""
-        if self._nodes.is_crowded:
-            await self._room.make(request)
-        fd = self._files.open(request, lambda: _as_caller(request, act))
+        await self._tree.make_room(request)
+        fd = self._files.open(
+            request, lambda: making_as_caller(request, act, request.umask)
+        )
         try:
             node = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
-            entry = self._enter(request, node, request.name, request.security_contexts)
+            labels = request.security_contexts
+            entry = self._tree.enter(request, node, request.name, labels)
         except OSError:
             self._files.close(fd)
             raise
-        if self._backed and request.flags & os.O_ACCMODE == os.O_RDWR:
-            self._mapped.add(entry.nodeid)
-            entry.attr.attr_valid = 0.0
+        if self._is_writable_memory(request):
+            self._tree.is_new_and_may_be_mapped(entry)
         return entry, self._files.answer(request, entry.nodeid, fd, request.flags)
 
     async def mknod(self, request: triofuse.Mknod) -> Entry:
         def act(parent: int) -> None:
             os.mknod(request.name, request.mode, request.rdev, dir_fd=parent)
 
-        return await self._make(request, act)
+        return await self._make(request, act, request.umask)
 
     async def mkdir(self, request: triofuse.Mkdir) -> Entry:
         def act(parent: int) -> None:
             os.mkdir(request.name, request.mode, dir_fd=parent)
 
-        return await self._make(request, act)
+        return await self._make(request, act, request.umask)
 
     async def symlink(self, request: triofuse.Symlink) -> Entry:
         def act(parent: int) -> None:
             os.symlink(request.target, request.name, dir_fd=parent)
 
-        return await self._make(request, act)
+        return await self._make(request, act, 0)
 
-    async def _make(self, request: Making, act: Callable[[int], None]) -> Entry:
+    async def _make(
+        self,
+        request: triofuse.Mknod | triofuse.Mkdir | triofuse.Symlink,
+        act: Callable[[int], None],
+        umask: int,
+    ) -> Entry:
         """Make something in the directory of a request."""
-        if self._nodes.is_crowded:
-            await self._room.make(request)
-        parent = self._nodes.fd(request.nodeid)
-        _as_caller(request, lambda: act(parent))
-        return self._find(request, request.name, request.security_contexts)
+        await self._tree.make_room(request)
+        parent = self._tree.fd(request.nodeid)
+        making_as_caller(request, lambda: act(parent), umask)
+        return self._tree.find(request, request.name, request.security_contexts)
 
     async def link(self, request: triofuse.Link) -> Entry:
-        path = self._nodes.path(request.oldnodeid)
-        parent = self._nodes.fd(request.nodeid)
+        await self._tree.make_room(request)
+        path = self._tree.path(request.oldnodeid)
+        parent = self._tree.fd(request.nodeid)
         os.link(path, request.newname, dst_dir_fd=parent, follow_symlinks=True)
-        return self._find(request, request.newname)
+        return self._tree.find(request, request.newname)
 
     async def unlink(self, request: triofuse.Unlink) -> None:
-        os.unlink(request.name, dir_fd=self._nodes.fd(request.nodeid))
+        os.unlink(request.name, dir_fd=self._tree.fd(request.nodeid))
 
     async def rmdir(self, request: triofuse.Rmdir) -> None:
-        os.rmdir(request.name, dir_fd=self._nodes.fd(request.nodeid))
+        os.rmdir(request.name, dir_fd=self._tree.fd(request.nodeid))
 
     async def rename(self, request: triofuse.Rename) -> None:
-        old, new = self._nodes.fd(request.nodeid), self._nodes.fd(request.newdir)
+        old, new = self._tree.fd(request.nodeid), self._tree.fd(request.newdir)
         os.rename(request.name, request.newname, src_dir_fd=old, dst_dir_fd=new)
 
     async def rename2(self, request: triofuse.Rename) -> None:
-        old, new = self._nodes.fd(request.nodeid), self._nodes.fd(request.newdir)
+        old, new = self._tree.fd(request.nodeid), self._tree.fd(request.newdir)
         with contextlib.ExitStack() as stack:
             if request.flags & RenameFlags.WHITEOUT:  # it is a file of the caller's
                 stack.enter_context(acting_as(request.uid, request.gid, 0))
@@ -287,101 +251,59 @@ class Passthrough(triofuse.Filesystem):
     # --- Inodes
 
     async def getattr(self, request: triofuse.Getattr) -> FileAttr:
-        return self._attr(request.nodeid)
+        return self._tree.attr(request.nodeid)
 
     async def statx(self, request: triofuse.Statx) -> FileAttr:
-        attr = self._attr(request.nodeid)
-        fd = self._nodes.fd(request.nodeid)
+        attr = self._tree.attr(request.nodeid)
+        fd = self._tree.fd(request.nodeid)
         attr.btime_ns, attr.attributes = libc.birth(fd)
         return attr
 
     async def setattr(self, request: triofuse.Setattr) -> FileAttr:
-        fd, valid = self._nodes.fd(request.nodeid), request.valid
-        path = f"/proc/self/fd/{fd}"
-        # With the very same request the kernel asks for set-id bits to be taken before
-        # a write: that comes from somebody who has the file open for writing.
-        if not valid and not self._files.has_writer(request.nodeid):
-            refuse_stranger(os.stat(fd), request)
-        # The mode comes after the owner, for chown(2) takes suid and sgid away.
-        if valid & (SetattrValid.UID | SetattrValid.GID) or not valid:
-            ids = _or_same(request.new_uid), _or_same(request.new_gid)
-            charged(request, lambda: change_owner(path, *ids, request))
-        elif valid & SetattrValid.KILL_SUIDGID:
-            take_set_ids(path, request)
-        if request.mode is not None:
-            os.chmod(path, stat.S_IMODE(request.mode))
-        if request.size is not None:
-            os.truncate(path if request.fh is None else request.fh, request.size)
-        if valid & (SetattrValid.ATIME | SetattrValid.MTIME):
-            now = valid & SetattrValid.ATIME_NOW, valid & SetattrValid.MTIME_NOW
-            libc.utimens(path, request.atime_ns, request.mtime_ns, now)
-        return self._attr(request.nodeid)
+        path = self._tree.path(request.nodeid)
+        is_written = not request.valid and self._files.has_writer(request.nodeid)
+        attributes.change(path, request, is_written=is_written)
+        return self._tree.attr(request.nodeid)
 
     async def readlink(self, request: triofuse.Readlink) -> str:
-        return os.readlink("", dir_fd=self._nodes.fd(request.nodeid))
+        return os.readlink("", dir_fd=self._tree.fd(request.nodeid))
 
     async def setxattr(self, request: triofuse.Setxattr) -> None:
-        path, caller = self._nodes.path(request.nodeid), Caller.of(request)
-        with acting_as(caller.uid, caller.gid, 0):  # whose space it takes
-            charged(
-                request,
-                lambda: os.setxattr(path, request.name, request.value, request.flags),
-            )
-        kill_sgid = request.setxattr_flags & SetxattrInFlags.ACL_KILL_SGID
-        if kill_sgid and request.name == "system.posix_acl_access":
-            os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~stat.S_ISGID)
+        attributes.set_extended(self._tree.path(request.nodeid), request)
 
     async def getxattr(self, request: triofuse.Getxattr) -> bytes:
-        return os.getxattr(self._nodes.path(request.nodeid), request.name)
+        return os.getxattr(self._tree.path(request.nodeid), request.name)
 
     async def listxattr(self, request: triofuse.Listxattr) -> Iterable[str]:
-        names = os.listxattr(self._nodes.path(request.nodeid))
-        hidden = [name for name in names if name.startswith("trusted.")]
-        # Only root may know of these, and the kernel takes us for root.
-        if hidden and not Caller.of(request).may(Capability.SYS_ADMIN):
-            return [name for name in names if name not in hidden]
-        return names
+        names = os.listxattr(self._tree.path(request.nodeid))
+        return attributes.visible_to_caller(names, request)
 
     async def removexattr(self, request: triofuse.Removexattr) -> None:
-        os.removexattr(self._nodes.path(request.nodeid), request.name)
+        os.removexattr(self._tree.path(request.nodeid), request.name)
 
     # --- Open files: the handle is the descriptor
 
     async def open(self, request: triofuse.Open) -> Opened:
         flags = request.flags & OPEN_FLAGS
-        if self._backed and flags & os.O_ACCMODE == os.O_RDWR:
-            await self._may_be_mapped(request.nodeid)
-        path = self._nodes.path(request.nodeid)
+        if self._is_writable_memory(request):
+            await self._tree.may_be_mapped(request.nodeid)
+        path = self._tree.path(request.nodeid)
 
-        def act() -> int:
-            try:
-                return os.open(path, flags)
-            except PermissionError:
-                if not request.flags & os.O_APPEND:
-                    raise
-                # An append-only file (chattr +a) opens in no other way.
-                return os.open(path, flags | os.O_APPEND)
-
-        fd = self._files.open(request, act)
+        append = request.flags & os.O_APPEND
+        fd = self._files.open(request, lambda: libc.reopen(path, flags, append))
         return self._files.answer(request, request.nodeid, fd, request.flags)
 
-    async def _may_be_mapped(self, nodeid: int) -> None:
-        """Have attributes asked for anew each time: a mapping changes them unseen.
-
-        It may do so when the file is long closed, until the node is forgotten.
-        """
-        if nodeid not in self._mapped:
-            self._mapped.add(nodeid)
-            await self.notifier.inval_inode(nodeid, -1)
+    def _is_writable_memory(self, request: triofuse.Open | triofuse.Create) -> bool:
+        """Whether the kernel may map SOURCE's own pages to be written to."""
+        return self._backed and request.flags & os.O_ACCMODE == os.O_RDWR
 
     async def read(self, request: triofuse.Read) -> FileData:
-        if self._mapped:  # so the kernel does not read and write this one by itself
-            self._mapped.discard(request.nodeid)
+        self._tree.is_read_here(request.nodeid)
         return FileData(request.fh, request.offset, request.size)
 
     async def write(self, request: triofuse.Write) -> int:
         if request.write_flags & WriteFlags.KILL_SUIDGID:
-            take_set_ids(request.fh, request)
+            attributes.take_set_ids(request.fh, request)
 
         def act() -> int:
             with self._files.as_writer(request.fh):
@@ -420,10 +342,7 @@ class Passthrough(triofuse.Filesystem):
             with self._files.as_writer(request.fh_out):
                 return os.copy_file_range(*ends, *offsets)
 
-        def in_thread() -> int:
-            with using(libc.effective() & ~(1 << Capability.SYS_RESOURCE)):
-                return charged(request, act)
-
+        in_thread = partial(charged_anywhere, request, act)
         return await trio.to_thread.run_sync(in_thread, limiter=self._threads)
 
     async def ioctl(self, request: triofuse.Ioctl) -> triofuse.IoctlReply:
@@ -435,15 +354,14 @@ class Passthrough(triofuse.Filesystem):
     # --- Open directories, likewise
 
     async def opendir(self, request: triofuse.Opendir) -> Opened:
-        path, flags = self._nodes.path(request.nodeid), os.O_RDONLY | os.O_DIRECTORY
+        path, flags = self._tree.path(request.nodeid), os.O_RDONLY | os.O_DIRECTORY
         return Opened(self._files.open(request, lambda: os.open(path, flags)))
 
     async def readdir(self, request: triofuse.Readdir) -> Iterable[DirEntry]:
         return self._list(request, plus=False)
 
     async def readdirplus(self, request: triofuse.Readdirplus) -> Iterable[DirEntry]:
-        if self._nodes.is_crowded:
-            await self._room.make(request)
+        await self._tree.make_room(request)
         return self._list(request, plus=True)
 
     def _list(
@@ -459,7 +377,7 @@ class Passthrough(triofuse.Filesystem):
             entry = None
             if plus and name not in (".", ".."):
                 with contextlib.suppress(OSError):  # it may be gone by now
-                    entry = self._find(request, name)
+                    entry = self._tree.find(request, name)
             yield DirEntry(name, ino, kind << 12, offset, entry)
 
     async def releasedir(self, request: triofuse.Releasedir) -> None:
@@ -467,22 +385,6 @@ class Passthrough(triofuse.Filesystem):
 
     async def fsyncdir(self, request: triofuse.Fsyncdir) -> None:
         await self.fsync(request)
-
-
-def _as_caller(request: triofuse.Create | Making, act: Callable[[], T]) -> T:
-    """Make something as the caller would, who then owns it."""
-
-    umask = 0 if isinstance(request, triofuse.Symlink) else request.umask
-
-    def make() -> T:
-        with acting_as(request.uid, request.gid, umask, request.groups):
-            return act()
-
-    return charged(request, make)
-
-
-def _or_same(number: int | None) -> int:
-    return -1 if number is None else number
 
 
 def main() -> None:

@@ -199,10 +199,17 @@ async def test_what_has_no_name_is_passed_through_as_well(
 
 
 @contextmanager
-def mirrored(source: Path, mountpoint: Path, *options: str) -> Iterator[list[str]]:
-    """Run the program; what it said is in the list in the end."""
+def mirrored(
+    source: Path, mountpoint: Path, *options: str, descriptors: int = 0
+) -> Iterator[list[str]]:
+    """Run the program; what it said is in the list in the end.
+
+    With a limit of ``descriptors``, unless that is 0.
+    """
     said: list[str] = []
     command = [sys.executable, str(EXAMPLES / "passthrough.py")]
+    if descriptors:
+        command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             [*command, str(source), str(mountpoint), *options],
