@@ -67,7 +67,8 @@ class Nodes:
         self._root = root
         self._keep = max(keep, 4)  # one request needs up to three at once
         opened = open_root(root)
-        self._root_handle, self._mount = opened or (b"", None)
+        self._root_handle = opened[0] if opened else b""
+        self._mount = opened[1] if opened else None
         self.numbers = HandleNumbers.of(root, self._root_handle) if opened else None
         self._generation = secrets.randbits(31) | 1
         self._unused = itertools.count(_HALF, _HALF)

@@ -51,9 +51,13 @@ class Room:
             return
         with trio.move_on_after(PATIENCE):
             async with trio.open_nursery() as nursery:
+                nodeids = self._nodes.oldest()
+
+                def start() -> None:
+                    nursery.start_soon(self._have_forgotten, nodeids)
+
                 # In the context of a request it would be told after the answer.
-                start = partial(contextvars.Context().run, nursery.start_soon)
-                start(self._have_forgotten, self._nodes.oldest())
+                contextvars.Context().run(start)
                 while not self._nodes.has_room(user):
                     await self._nodes.wait_forgotten()
                 nursery.cancel_scope.cancel()

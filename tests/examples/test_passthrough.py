@@ -147,6 +147,70 @@ async def test_a_map_and_the_source_are_one_memory(
     assert not counting.calls["read"] + counting.calls["write"]
 
 
+#: Stores into a mapping of ``argv[1]``, in a process of its own: a page fault holds
+#: the interpreter's lock.  Shows what stat(2) says before, then and in the end.
+MAPS = """
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+def show(): print(os.stat(sys.argv[1]).st_mtime_ns, flush=True); sys.stdin.readline()
+show()
+mapping = mmap.mmap(fd, 0)
+os.close(fd)
+mapping[0] = mapping[0] ^ 1
+show()
+mapping.flush()
+mapping.close()
+show()
+"""
+
+
+@needs_root
+@pytest.mark.mount
+@WAYS
+def test_what_a_mapping_has_changed_shows_at_once(
+    source: Path, mountpoint: str, backed: bool
+) -> None:
+    file = source / "file"
+    file.write_bytes(bytes(8192))
+    os.utime(file, (1, 1))
+    options = [] if backed else ["--no-passthrough"]
+
+    with mirrored(source, Path(mountpoint), *options):
+        command = [sys.executable, "-c", MAPS, str(Path(mountpoint) / "file")]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            mtimes = []
+            for _ in range(3):
+                mtimes.append((int(client.stdout.readline()), file.stat().st_mtime_ns))
+                client.stdin.write("\n")
+                client.stdin.flush()
+
+    before, stored, synced = mtimes
+    assert before == (10**9, 10**9)
+    assert stored[0] == stored[1], "also when the file is closed already"
+    assert stored[0] > before[0] or not backed, "SOURCE itself does not know of it yet"
+    assert synced[0] == synced[1] > before[0]
+
+
+@needs_root
+@pytest.mark.mount
+def test_what_a_mapping_of_a_new_file_has_changed_shows_at_once(
+    source: Path, mountpoint: str
+) -> None:
+    with mirrored(source, Path(mountpoint)):
+        path = Path(mountpoint) / "new"
+        with open(path, "w+b", buffering=0) as file:
+            file.write(bytes(8192))
+            os.utime(path, (1, 1))
+            assert path.stat().st_mtime == 1
+            with mmap.mmap(file.fileno(), 0) as mapping:
+                mapping[0] = 1
+                assert path.stat().st_mtime > 1
+
+
 @needs_root
 @pytest.mark.mount
 async def test_a_change_in_the_source_is_read_at_once(
