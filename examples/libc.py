@@ -99,6 +99,7 @@ def birth(fd: int) -> tuple[int | None, int]:
 
 _HANDLE = struct.Struct("=Ii")  # struct file_handle: size, type, then the bytes
 _MAX_HANDLE_SZ = 128
+_Handle = ctypes.c_char * (_HANDLE.size + _MAX_HANDLE_SZ)
 
 
 def handle_of(fd: int) -> tuple[bytes, int]:
@@ -106,9 +107,8 @@ def handle_of(fd: int) -> tuple[bytes, int]:
 
     The handle outlives the descriptor, and even the inode: it names no other.
     """
-    room = _HANDLE.size + _MAX_HANDLE_SZ
-    handle = ctypes.create_string_buffer(_HANDLE.pack(_MAX_HANDLE_SZ, 0), room)
-    mount = ctypes.c_int()
+    handle, mount = _Handle(), ctypes.c_int()
+    _HANDLE.pack_into(handle, 0, _MAX_HANDLE_SZ, 0)
     _name_to_handle_at(fd, b"", handle, ctypes.byref(mount), _AT_EMPTY_PATH)
     size, _ = _HANDLE.unpack_from(handle)
     return handle.raw[: _HANDLE.size + size], mount.value

@@ -59,6 +59,8 @@ class Nodes:
       keep: How many descriptors to keep open.
 
     Attributes:
+      is_crowded: Whether so many nodes keep their descriptor that `surplus` and
+        `has_room` may matter.
       numbers: How handles are node numbers; None where they are not, and a number is
         good only while the kernel knows the node.
     """
@@ -74,9 +76,12 @@ class Nodes:
         self._unused = itertools.count(_HALF, _HALF)
         self._nodes = {ROOT: _Node((0, 0), root, b"")}
         self._nodeids: dict[_Key, int] = {}
+        if opened:  # what is looked up as ".." may be the root
+            self._nodeids[os.stat(root).st_dev, self._root_handle] = ROOT
         self._recent: OrderedDict[int, _Node] = OrderedDict()
         self._held: OrderedDict[int, _Node] = OrderedDict()
         self._shares = Shares(self._keep)
+        self.is_crowded = False
         self._new = 0  # among the held, since they were last asked to be forgotten
         self._forgotten = trio.Event()
 
@@ -119,16 +124,18 @@ class Nodes:
         """
         handle = self._handle_of(fd)
         key = status.st_dev, handle or status.st_ino
-        nodeid = self._number(handle, key)
-        node = self._nodes.get(nodeid)
-        if node is None:
-            node = self._nodes[nodeid] = self._made(
-                nodeid, key, fd, handle, who, status.st_mode
-            )
-        elif node.fd is None:
-            node.fd = fd
+        nodeid = self._nodeids.get(key)
+        if nodeid is None:
+            nodeid = self._number(handle)
+            self._add(nodeid, _Node(key, fd, handle), status.st_mode, who)
+            self._nodeids[key] = nodeid
+            node = self._nodes[nodeid]
         else:
-            os.close(fd)
+            node = self._nodes[nodeid]
+            if node.fd is None:
+                node.fd = fd
+            else:
+                os.close(fd)
         node.nlookup += 1
         if handle:
             self._used(nodeid, node)
@@ -171,10 +178,11 @@ class Nodes:
         if node.nlookup > 0 or nodeid == ROOT:
             return False
         del self._nodes[nodeid]
-        self._nodeids.pop(node.key, None)
+        del self._nodeids[node.key]
         self._recent.pop(nodeid, None)
         if self._held.pop(nodeid, None) is not None:
             self._shares.give(node.user)
+            self._look_around()
             self._forgotten.set()
             self._forgotten = trio.Event()
         if node.fd is not None:
@@ -186,11 +194,6 @@ class Nodes:
         return 0 if nodeid % _HALF else self._generation
 
     # --- Nodes that keep their descriptor
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether there are so many that `surplus` and `has_room` may matter."""
-        return len(self._held) >= self._keep // 4
 
     def has_room(self, who: Who) -> bool:
         """Whether a user may have one more."""
@@ -227,25 +230,22 @@ class Nodes:
         """Wait until the kernel forgets one of them."""
         await self._forgotten.wait()
 
-    def _made(
-        self, nodeid: int, key: _Key, fd: int, handle: bytes, who: Who, mode: int
-    ) -> _Node:
-        node = _Node(key, fd, handle)
-        if not handle:
+    def _add(self, nodeid: int, node: _Node, mode: int, who: Who) -> None:
+        if not node.handle:
             node.is_directory = stat.S_ISDIR(mode)
             node.user = self._shares.take(who)
             self._held[nodeid] = node
             self._new += 1
-        if self.numbers is None or not handle or not nodeid % _HALF:
-            self._nodeids[key] = nodeid
-        return node
+            self._look_around()
+        self._nodes[nodeid] = node
 
-    def _number(self, handle: bytes, key: _Key) -> int:
-        """Return the number of a node: the one it has, or a new one."""
-        if handle and handle == self._root_handle:
-            return ROOT
-        nodeid = self._nodeids.get(key)
-        if nodeid is None and handle and self.numbers is not None:
+    def _look_around(self) -> None:
+        self.is_crowded = len(self._held) >= self._keep // 4
+
+    def _number(self, handle: bytes) -> int:
+        """Return the number of a new node."""
+        nodeid = None
+        if handle and self.numbers is not None:
             nodeid = self.numbers.nodeid(handle)
         return next(self._unused) if nodeid is None else nodeid
 

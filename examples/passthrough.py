@@ -145,7 +145,8 @@ class Passthrough(triofuse.Filesystem):
     # --- Names
 
     async def lookup(self, request: triofuse.Lookup) -> Entry:
-        await self._tree.make_room(request)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
         return self._tree.find(request, request.name)
 
     def forget(self, request: triofuse.Forget) -> None:
@@ -179,7 +180,8 @@ class Passthrough(triofuse.Filesystem):
         self, request: triofuse.Create, act: Callable[[], int]
     ) -> tuple[Entry, Opened]:
         """Make a file and return its entry, whatever its name is by then."""
-        await self._tree.make_room(request)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
         fd = self._files.open(
             request, lambda: making_as_caller(request, act, request.umask)
         )
@@ -219,13 +221,15 @@ class Passthrough(triofuse.Filesystem):
         umask: int,
     ) -> Entry:
         """Make something in the directory of a request."""
-        await self._tree.make_room(request)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
         parent = self._tree.fd(request.nodeid)
         making_as_caller(request, lambda: act(parent), umask)
         return self._tree.find(request, request.name, request.security_contexts)
 
     async def link(self, request: triofuse.Link) -> Entry:
-        await self._tree.make_room(request)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
         path = self._tree.path(request.oldnodeid)
         parent = self._tree.fd(request.nodeid)
         os.link(path, request.newname, dst_dir_fd=parent, follow_symlinks=True)
@@ -361,7 +365,8 @@ class Passthrough(triofuse.Filesystem):
         return self._list(request, plus=False)
 
     async def readdirplus(self, request: triofuse.Readdirplus) -> Iterable[DirEntry]:
-        await self._tree.make_room(request)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
         return self._list(request, plus=True)
 
     def _list(

@@ -24,39 +24,39 @@ class Tree:
       notifier: Returns what tells the kernel of changes.
 
     Attributes:
+      nodes: The table of what the kernel knows.
       has_handles: Whether file handles find an inode that the kernel has forgotten.
     """
 
     def __init__(
         self, root: int, keep: int, valid: float, notifier: Callable[[], Notifier]
     ) -> None:
-        self._nodes = Nodes(root, keep)
-        self.has_handles = self._nodes.numbers is not None
-        self._room = Room(self._nodes, notifier)
+        self.nodes = Nodes(root, keep)
+        self.has_handles = self.nodes.numbers is not None
+        self._room = Room(self.nodes, notifier)
         self._valid = valid
         self._notifier = notifier
         self._mapped: set[int] = set()
-        self.fd = self._nodes.fd
-        self.path = self._nodes.path
-        self.close = self._nodes.close
+        self.fd = self.nodes.fd
+        self.path = self.nodes.path
+        self.close = self.nodes.close
 
     async def make_room(self, request: Request) -> None:
-        """See to it that one more inode can be looked up; rarely anything to do.
+        """See to it that one more inode can be looked up, where nodes are crowded.
 
         Raises:
           FuseError: EMFILE: the caller's user has too many in use.
         """
-        if self._nodes.is_crowded:
-            await self._room.make(request)
+        await self._room.make(request)
 
     def find(self, request: Request, name: str, labels: Labels = ()) -> Entry:
         """Look up a name in the directory of a request, which counts."""
         if name == ".":  # of a node that the kernel has forgotten, as is the next
-            fd = self._nodes.again(request.nodeid)
+            fd = self.nodes.again(request.nodeid)
         elif name == "..":
-            fd = self._nodes.parent(request.nodeid)
+            fd = self.nodes.parent(request.nodeid)
         else:
-            parent = self._nodes.fd(request.nodeid)
+            parent = self.nodes.fd(request.nodeid)
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
         return self.enter(request, fd, name, labels)
 
@@ -74,22 +74,20 @@ class Tree:
             for label, value in labels:
                 os.setxattr(f"/proc/self/fd/{fd}", label, value)
             status = os.stat(fd)
-            nodeid = self._nodes.enter(
-                fd, status, place, lambda: Caller.of(request).uid
-            )
+            nodeid = self.nodes.enter(fd, status, place, lambda: Caller.of(request).uid)
         except OSError:
             os.close(fd)
             raise
-        generation = self._nodes.generation(nodeid)
+        generation = self.nodes.generation(nodeid)
         return Entry(self._shown(nodeid, status), nodeid, generation, self._valid)
 
     def attr(self, nodeid: int) -> FileAttr:
         """Return the attributes of an inode."""
-        return self._shown(nodeid, os.stat(self._nodes.fd(nodeid)))
+        return self._shown(nodeid, os.stat(self.nodes.fd(nodeid)))
 
     def forget(self, request: Forget) -> None:
         """Take lookups off an inode."""
-        if self._nodes.forget(request.nodeid, request.nlookup):
+        if self.nodes.forget(request.nodeid, request.nlookup):
             self._mapped.discard(request.nodeid)
 
     # --- Inodes that change unseen
