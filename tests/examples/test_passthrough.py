@@ -153,9 +153,10 @@ MAPS = """
 import mmap, os, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
 def show(): print(os.stat(sys.argv[1]).st_mtime_ns, flush=True); sys.stdin.readline()
-show()
 mapping = mmap.mmap(fd, 0)
 os.close(fd)
+os.stat(sys.argv[1])  # mmap(2) itself makes the kernel ask again
+show()
 mapping[0] = mapping[0] ^ 1
 show()
 mapping.flush()
@@ -195,6 +196,35 @@ def test_what_a_mapping_has_changed_shows_at_once(
     assert synced[0] == synced[1] > before[0]
 
 
+#: Asks for the time of modification and nothing else, as ``stat -c %Y``, in a moment
+#: in which the kernel knows another one from before.
+MAPS_QUICKLY = """
+import mmap, os, subprocess, sys
+os.stat(sys.argv[1])
+fd = os.open(sys.argv[1], os.O_RDWR)
+mapping = mmap.mmap(fd, 0)
+mapping[0] = 1
+subprocess.run(["stat", "-c", "%Y", sys.argv[1]])
+"""
+
+
+@needs_root
+@needs("stat")
+@pytest.mark.mount
+def test_a_mapping_of_a_file_that_was_known_shows_to_who_asks_for_its_time_only(
+    source: Path, mountpoint: str
+) -> None:
+    file = source / "file"
+    file.write_bytes(bytes(8192))
+    os.utime(file, (1, 1))
+
+    with mirrored(source, Path(mountpoint)):
+        path = Path(mountpoint) / "file"
+        shown = run(sys.executable, "-c", MAPS_QUICKLY, path)
+
+    assert int(shown) == int(file.stat().st_mtime)
+
+
 @needs_root
 @pytest.mark.mount
 def test_what_a_mapping_of_a_new_file_has_changed_shows_at_once(
@@ -207,6 +237,7 @@ def test_what_a_mapping_of_a_new_file_has_changed_shows_at_once(
             os.utime(path, (1, 1))
             assert path.stat().st_mtime == 1
             with mmap.mmap(file.fileno(), 0) as mapping:
+                assert path.stat().st_mtime == 1  # mmap(2) makes the kernel ask again
                 mapping[0] = 1
                 assert path.stat().st_mtime > 1
 

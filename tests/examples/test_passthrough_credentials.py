@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 import credentials
+import inodeflags
+import libc
 from credentials import Caller, Capability
-from inodeflags import FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR
+from inodeflags import FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS
 from tests.conftest import mounts_below
 from tests.examples.posix import NOBODY, as_user, fails
 from tests.examples.posix.tools import wait_for_tick
@@ -27,7 +29,7 @@ from tests.examples.test_passthrough import mirrored
 from tests.examples.test_passthrough_rights import OPTIONAL, home, root
 from tests.examples.test_programs import needs, run
 from tests.kernel.test_idmap import IDMAP
-from triofuse import Getattr
+from triofuse import Getattr, Ioctl
 
 __all__ = ["home", "root"]
 
@@ -220,6 +222,25 @@ def test_only_root_changes_what_only_root_may(
         as_user(NOBODY, NOBODY, [], own)
         as_user(5, 5, [], foreign)
         assert chattr("+j") == chattr("+j", source / "dir" / "file")
+
+
+def test_a_flag_is_relayed_with_the_rights_of_the_caller(source: Path) -> None:
+    immutable = (0x10).to_bytes(4, sys.byteorder)
+    before = libc.effective()
+    fd = os.open(source / "dir", os.O_RDONLY)
+
+    def relay(pid: int) -> None:
+        request = Ioctl(
+            2, 1, 0, 0, pid, fd, 0, FS_IOC_SETFLAGS, 0, 4, 0, memoryview(immutable)
+        )
+        inodeflags.relay(fd, request)
+
+    with fails(errno.EPERM):
+        relay(0)  # cannot be seen
+    assert libc.effective() == before
+    relay(os.getpid())
+    os.close(fd)
+    run("chattr", "-i", source / "dir")
 
 
 #: FS_XFLAG_NODUMP.
