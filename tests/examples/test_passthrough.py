@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -317,6 +317,11 @@ def mirrored(
             yield said
             server.terminate()
             assert server.wait(timeout=20) == 0
+        except BaseException:
+            server.terminate()  # or a failure would leave the mount behind
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=20)
+            raise
         finally:
             server.kill()
             server.wait()
