@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import errno
 import os
-import stat
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,6 +30,8 @@ _int, _uint, _ulong = ctypes.c_int, ctypes.c_uint, ctypes.c_ulong
 _off_t, _size_t = ctypes.c_longlong, ctypes.c_size_t
 _path, _pointer = ctypes.c_char_p, ctypes.c_void_p
 
+_capget = _declare("capget", _pointer, _pointer)
+_capset = _declare("capset", _pointer, _pointer)
 _fallocate = _declare("fallocate", _int, _int, _off_t, _off_t)
 _name_to_handle_at = _declare(
     "name_to_handle_at", _int, _path, _pointer, _pointer, _int
@@ -41,8 +40,9 @@ _open_by_handle_at = _declare("open_by_handle_at", _int, _pointer, _int)
 _getdents64 = _declare("getdents64", _int, _pointer, _size_t)
 _prctl = _declare("prctl", _int, _ulong)
 _renameat2 = _declare("renameat2", _int, _path, _int, _path, _uint)
-_setfsgid = _declare("setfsgid", _uint, restype=_uint)  # returns the previous one
-_setfsuid = _declare("setfsuid", _uint, restype=_uint)
+#: Both set an id of the calling thread and return the previous one, never an error.
+setfsgid = _declare("setfsgid", _uint, restype=_uint)
+setfsuid = _declare("setfsuid", _uint, restype=_uint)
 _statx = _declare("statx", _int, _path, _int, _uint, _pointer)
 _syncfs = _declare("syncfs", _int)
 _utimensat = _declare("utimensat", _int, _path, _pointer, _int)
@@ -84,12 +84,6 @@ def utimens(
     _utimensat(_AT_FDCWD, os.fsencode(path), times, 0)
 
 
-def take_set_ids(file: str | int) -> None:
-    """Take suid and sgid from a file, as somebody else's write does: chown(2) does."""
-    if os.stat(file).st_mode & (stat.S_ISUID | stat.S_ISGID):
-        os.chown(file, -1, -1)
-
-
 _STATX = struct.Struct("=IIQ64xqI")  # mask, blksize, attributes, ..., btime
 _STATX_BTIME = 0x800
 
@@ -105,6 +99,7 @@ def birth(fd: int) -> tuple[int | None, int]:
 
 _HANDLE = struct.Struct("=Ii")  # struct file_handle: size, type, then the bytes
 _MAX_HANDLE_SZ = 128
+_Handle = ctypes.c_char * (_HANDLE.size + _MAX_HANDLE_SZ)
 
 
 def handle_of(fd: int) -> tuple[bytes, int]:
@@ -112,9 +107,8 @@ def handle_of(fd: int) -> tuple[bytes, int]:
 
     The handle outlives the descriptor, and even the inode: it names no other.
     """
-    room = _HANDLE.size + _MAX_HANDLE_SZ
-    handle = ctypes.create_string_buffer(_HANDLE.pack(_MAX_HANDLE_SZ, 0), room)
-    mount = ctypes.c_int()
+    handle, mount = _Handle(), ctypes.c_int()
+    _HANDLE.pack_into(handle, 0, _MAX_HANDLE_SZ, 0)
     _name_to_handle_at(fd, b"", handle, ctypes.byref(mount), _AT_EMPTY_PATH)
     size, _ = _HANDLE.unpack_from(handle)
     return handle.raw[: _HANDLE.size + size], mount.value
@@ -123,6 +117,22 @@ def handle_of(fd: int) -> tuple[bytes, int]:
 def open_handle(mount_fd: int, handle: bytes) -> int:
     """Open an inode with O_PATH; ``mount_fd`` is anything open on its mount."""
     return _open_by_handle_at(mount_fd, handle, os.O_PATH | os.O_NOFOLLOW)
+
+
+def reopen(path: str, flags: int, append: int) -> int:
+    """Open a file; with O_APPEND only where it opens in no other way.
+
+    Args:
+      path: Leads to it.
+      flags: Of open(2).
+      append: O_APPEND, if the caller wants that, else 0.
+    """
+    try:
+        return os.open(path, flags)
+    except PermissionError:
+        if not append:
+            raise
+        return os.open(path, flags | append)
 
 
 class Dirent(NamedTuple):
@@ -154,66 +164,37 @@ def getdents(fd: int, offset: int, size: int) -> Iterator[Dirent]:
 
 
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
-_SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 
-def _become(set_id: Callable[[int], int], number: int) -> None:
-    """Set an id, and look: setfsuid(2) and setfsgid(2) do not say if they failed."""
-    set_id(number)
-    if set_id(-1) != number:
-        raise PermissionError(errno.EPERM, f"cannot act as user or group {number}")
+def securebits() -> int:
+    """Return how the ids and capabilities of this thread hang together."""
+    return _prctl(_PR_GET_SECUREBITS, 0)
 
 
-@contextlib.contextmanager
-def _supplementary(groups: Sequence[int]) -> Iterator[None]:
-    """Be in these groups besides one's own."""
-    previous = os.getgroups()
-    if groups:
-        os.setgroups([*previous, *groups])
-    try:
-        yield
-    finally:
-        if groups:
-            os.setgroups(previous)
+def set_securebits(bits: int) -> None:
+    """Set them; it takes CAP_SETPCAP."""
+    _prctl(_PR_SET_SECUREBITS, bits)
 
 
-@contextlib.contextmanager
-def _filesystem_ids(uid: int, gid: int) -> Iterator[None]:
-    """Own what this thread makes by these ids, and keep all capabilities."""
-    securebits = _prctl(_PR_GET_SECUREBITS, 0)
-    _prctl(_PR_SET_SECUREBITS, securebits | _SECBIT_NO_SETUID_FIXUP)
-    try:
-        _become(_setfsgid, gid)
-        _become(_setfsuid, uid)
-        yield
-    finally:
-        _setfsuid(os.geteuid())
-        _setfsgid(os.getegid())
-        _prctl(_PR_SET_SECUREBITS, securebits)
+_CAP_HEADER = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, me
+_CAP_SETS = struct.Struct("=6I")  # effective, permitted, inheritable: low, then high
 
 
-@contextlib.contextmanager
-def acting_as(
-    uid: int, gid: int, umask: int, groups: Sequence[int] = ()
-) -> Iterator[None]:
-    """Make files as somebody else would.
+def _cap_sets() -> list[int]:
+    buffer = ctypes.create_string_buffer(_CAP_SETS.size)
+    _capget(_CAP_HEADER, buffer)
+    return list(_CAP_SETS.unpack(buffer.raw))
 
-    What is made has its owner from the start, so that quotas, setgid directories
-    and default ACLs do what they would do for that owner.  The rights are those of
-    this process: the kernel has checked the caller's, with all of its groups.  The
-    groups are for a server below, which may check them once more.
 
-    The ids are the thread's, umask and groups the process's: no await inside.
+def effective() -> int:
+    """Return the capabilities that this thread uses, bit N is number N."""
+    sets = _cap_sets()
+    return sets[3] << 32 | sets[0]
 
-    Raises:
-      PermissionError: Only root can be somebody else.
-    """
-    previous = os.umask(umask)
-    try:
-        if (uid, gid) == (os.geteuid(), os.getegid()):
-            yield
-        else:
-            with _supplementary(groups), _filesystem_ids(uid, gid):
-                yield
-    finally:
-        os.umask(previous)
+
+def set_effective(capabilities: int) -> None:
+    """Use these capabilities in this thread, those of them that are permitted."""
+    sets = _cap_sets()
+    sets[0] = capabilities & sets[1]
+    sets[3] = capabilities >> 32 & sets[4]
+    _capset(_CAP_HEADER, _CAP_SETS.pack(*sets))

@@ -9,6 +9,8 @@ It shows how a filesystem of real files is kept honest:
 - What a caller makes is made with the caller's ids and umask, so that owners,
   quotas, setgid directories and default ACLs come out as they do in SOURCE.
 - The kernel checks permissions, ACLs included: it is told to, see ``init``.
+- File handles of the mirror, as an NFS server keeps, are good for as long as SOURCE's
+  are, where these fit in a node number; else there are none (handles.py).
 - The kernel reads, writes and maps the files of SOURCE itself where it can (root,
   Linux 6.9, no stacked filesystem below), at SOURCE's own speed: ``backing_fd``.
   Else it asks, and the log says why; READs are then answered with the descriptor.
@@ -18,11 +20,14 @@ a local disk and its page cache they take a microsecond or two, a thread would c
 sixty.  The price is that a SOURCE that hangs, say on a dead server, hangs
 all requests.  What always waits for a disk goes to a thread: syncing and copying.
 
+Nobody gets more through the mirror than in SOURCE: no blocks kept for root, nothing
+past a quota (credentials.py), no descriptors that others need (shares.py).
+
 It leaves out locks against users of SOURCE itself: a lock that is waited for would
 have to wait in a thread, for ever perhaps, so the kernel keeps those of the mount.
-It also leaves out ioctl (lsattr, chattr), NFS export, and id-mapped mounts, which
-do not say who removes suid or may list ``trusted.*``.  Changes of attributes in
-SOURCE itself may show a second late.  Other filesystems mounted in SOURCE are shown
+Changes of attributes in SOURCE itself may show a second late, and what a mapping has
+changed shows with ``--no-passthrough`` when it is synced or unmapped.  Root keeps to
+quotas where the kernel writes itself.  Other filesystems mounted in SOURCE are shown
 too, and their inode numbers may be the same as those of SOURCE.
 """
 
@@ -31,19 +36,31 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import resource
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import attrs
 import trio
 
+import attributes
+import inodeflags
 import libc
 import triofuse
-from nodes import ROOT, Nodes
+from credentials import (
+    Capability,
+    acting_as,
+    charged,
+    charged_anywhere,
+    drop,
+    making_as_caller,
+    take_up,
+)
+from nodes import ROOT
+from openfiles import OpenFiles
+from tree import Tree
 from triofuse import (
     DirEntry,
     Entry,
@@ -52,15 +69,18 @@ from triofuse import (
     FuseError,
     InitFlags,
     Opened,
-    SetattrValid,
-    SetxattrInFlags,
+    RenameFlags,
     WriteFlags,
 )
 
-#: Extended attributes that a security module wants a new inode to have.
-Labels = tuple[tuple[str, bytes], ...]
+#: Descriptors that neither nodes nor open files may take.
+RESERVE = 64
 
-#: What is passed on of open(2).  O_APPEND is not: the kernel says where to write.
+#: Threads for what waits for a disk; those who use the mount may need all others.
+THREADS = 8
+
+#: What is passed on of open(2).  O_APPEND is not: the kernel says where to write;
+#: only an append-only file (chattr +a) opens in no other way.
 #: O_SYNC is not: an FSYNC follows.  O_DIRECT is, to fail where SOURCE has none.
 OPEN_FLAGS = os.O_ACCMODE | os.O_NOATIME | os.O_DIRECT
 
@@ -86,13 +106,12 @@ class Passthrough(triofuse.Filesystem):
         backed: bool = True,
     ) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        keep = soft // 2 if keep is None else keep
         root = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
-        self._nodes = Nodes(root, keep=soft // 2 if keep is None else keep)
-        self._valid = valid
+        self._tree = Tree(root, keep, valid, lambda: self.notifier)
+        self._files = OpenFiles(soft - keep - min(soft // 8, RESERVE), backed=backed)
+        self._threads = trio.CapacityLimiter(THREADS)
         self._backed = backed
-        self._writers: dict[int, int] = {}  # nodeids by handle
-        # Threads that wait for this mount may have used up trio's common limiter.
-        self._threads = trio.CapacityLimiter(40)
 
     async def init(self, config: triofuse.KernelConfig) -> None:
         # POSIX_ACL makes the kernel heed ACLs, and default_permissions come with it.
@@ -102,216 +121,206 @@ class Passthrough(triofuse.Filesystem):
         config.wanted |= InitFlags.POSIX_ACL | InitFlags.DONT_MASK
         config.wanted |= InitFlags.HANDLE_KILLPRIV_V2
         config.wanted |= InitFlags.CREATE_SUPP_GROUP | InitFlags.SECURITY_CTX
+        # Most requests have no ids then: credentials.py finds them where they matter.
+        config.wanted |= InitFlags.ALLOW_IDMAP
+        if self._tree.has_handles:
+            config.wanted |= InitFlags.EXPORT_SUPPORT
+        else:
+            config.wanted |= InitFlags.NO_EXPORT_SUPPORT
         if self._backed:
             config.wanted |= InitFlags.PASSTHROUGH
+        drop(Capability.SYS_RESOURCE)
 
     async def destroy(self) -> None:
-        self._nodes.close()
+        self._tree.close()
+        take_up(Capability.SYS_RESOURCE)
 
     async def statfs(self, request: triofuse.StatfsRequest) -> triofuse.Statfs:
-        return triofuse.Statfs.from_statvfs(os.fstatvfs(self._nodes.fd(request.nodeid)))
+        return triofuse.Statfs.from_statvfs(os.fstatvfs(self._tree.fd(request.nodeid)))
 
     async def syncfs(self, request: triofuse.Syncfs) -> None:
-        fd = self._nodes.fd(ROOT)
+        fd = self._tree.fd(ROOT)
         await trio.to_thread.run_sync(libc.syncfs, fd, limiter=self._threads)
 
     # --- Names
 
-    def _find(self, parent: int, name: str, labels: Labels = ()) -> Entry:
-        """Look a name up, which counts."""
-        flags = os.O_PATH | os.O_NOFOLLOW
-        return self._enter(os.open(name, flags, dir_fd=self._nodes.fd(parent)), labels)
-
-    def _enter(self, fd: int, labels: Labels = ()) -> Entry:
-        """Count a lookup of the inode of an O_PATH descriptor, which is ours now."""
-        try:
-            for name, value in labels:
-                os.setxattr(f"/proc/self/fd/{fd}", name, value)
-            status = os.stat(fd)
-        except OSError:
-            os.close(fd)
-            raise
-        nodeid = self._nodes.enter(fd, status)
-        attr = FileAttr.from_stat(status, attr_valid=self._valid)
-        return Entry(attr, nodeid, entry_valid=self._valid)
-
-    def _attr(self, fd: int) -> FileAttr:
-        return FileAttr.from_stat(os.stat(fd), attr_valid=self._valid)
-
     async def lookup(self, request: triofuse.Lookup) -> Entry:
-        return self._find(request.nodeid, request.name)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
+        return self._tree.find(request, request.name)
 
     def forget(self, request: triofuse.Forget) -> None:
-        self._nodes.forget(request.nodeid, request.nlookup)
+        self._tree.forget(request)
 
     async def create(self, request: triofuse.Create) -> tuple[Entry, Opened]:
-        parent = self._nodes.fd(request.nodeid)
         flags = request.flags & OPEN_FLAGS | os.O_CREAT | os.O_EXCL
+
+        def act() -> int:
+            parent = self._tree.fd(request.nodeid)
+            return os.open(request.name, flags, request.mode, dir_fd=parent)
+
         try:
-            with libc.acting_as(
-                request.uid, request.gid, request.umask, request.groups
-            ):
-                fd = os.open(request.name, flags, request.mode, dir_fd=parent)
+            return await self._create(request, act)
         except FileExistsError:
             if request.flags & os.O_EXCL:
                 raise
             # Somebody else's file, new in SOURCE: ESTALE makes the kernel look it
             # up and check whether this caller may open it.
             raise FuseError(errno.ESTALE) from None
-        return self._created(fd, request)
 
     async def tmpfile(self, request: triofuse.Tmpfile) -> tuple[Entry, Opened]:
         flags = request.flags & (OPEN_FLAGS | os.O_EXCL) | os.O_TMPFILE
-        path = self._nodes.path(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, request.umask, request.groups):
-            fd = os.open(path, flags, request.mode)
-        return self._created(fd, request)
 
-    def _created(self, fd: int, request: triofuse.Create) -> tuple[Entry, Opened]:
-        """Return the entry of a file that was made, whatever its name is now."""
+        def act() -> int:
+            return os.open(self._tree.path(request.nodeid), flags, request.mode)
+
+        return await self._create(request, act)
+
+    async def _create(
+        self, request: triofuse.Create, act: Callable[[], int]
+    ) -> tuple[Entry, Opened]:
+        """Make a file and return its entry, whatever its name is by then."""
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
+        fd = self._files.open(
+            request, lambda: making_as_caller(request, act, request.umask)
+        )
         try:
             node = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
-            entry = self._enter(node, request.security_contexts)
+            labels = request.security_contexts
+            entry = self._tree.enter(request, node, request.name, labels)
         except OSError:
-            os.close(fd)
+            self._files.close(fd)
             raise
-        return entry, self._opened(entry.nodeid, fd, request.flags)
+        if self._is_writable_memory(request):
+            self._tree.is_new_and_may_be_mapped(entry)
+        return entry, self._files.answer(request, entry.nodeid, fd, request.flags)
 
     async def mknod(self, request: triofuse.Mknod) -> Entry:
-        parent = self._nodes.fd(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, request.umask, request.groups):
+        def act(parent: int) -> None:
             os.mknod(request.name, request.mode, request.rdev, dir_fd=parent)
-        return self._find(request.nodeid, request.name, request.security_contexts)
+
+        return await self._make(request, act, request.umask)
 
     async def mkdir(self, request: triofuse.Mkdir) -> Entry:
-        parent = self._nodes.fd(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, request.umask, request.groups):
+        def act(parent: int) -> None:
             os.mkdir(request.name, request.mode, dir_fd=parent)
-        return self._find(request.nodeid, request.name, request.security_contexts)
+
+        return await self._make(request, act, request.umask)
 
     async def symlink(self, request: triofuse.Symlink) -> Entry:
-        parent = self._nodes.fd(request.nodeid)
-        with libc.acting_as(request.uid, request.gid, 0, request.groups):
+        def act(parent: int) -> None:
             os.symlink(request.target, request.name, dir_fd=parent)
-        return self._find(request.nodeid, request.name, request.security_contexts)
+
+        return await self._make(request, act, 0)
+
+    async def _make(
+        self,
+        request: triofuse.Mknod | triofuse.Mkdir | triofuse.Symlink,
+        act: Callable[[int], None],
+        umask: int,
+    ) -> Entry:
+        """Make something in the directory of a request."""
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
+        parent = self._tree.fd(request.nodeid)
+        making_as_caller(request, lambda: act(parent), umask)
+        return self._tree.find(request, request.name, request.security_contexts)
 
     async def link(self, request: triofuse.Link) -> Entry:
-        path = self._nodes.path(request.oldnodeid)
-        parent = self._nodes.fd(request.nodeid)
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
+        path = self._tree.path(request.oldnodeid)
+        parent = self._tree.fd(request.nodeid)
         os.link(path, request.newname, dst_dir_fd=parent, follow_symlinks=True)
-        return self._find(request.nodeid, request.newname)
+        return self._tree.find(request, request.newname)
 
     async def unlink(self, request: triofuse.Unlink) -> None:
-        os.unlink(request.name, dir_fd=self._nodes.fd(request.nodeid))
+        os.unlink(request.name, dir_fd=self._tree.fd(request.nodeid))
 
     async def rmdir(self, request: triofuse.Rmdir) -> None:
-        os.rmdir(request.name, dir_fd=self._nodes.fd(request.nodeid))
+        os.rmdir(request.name, dir_fd=self._tree.fd(request.nodeid))
 
     async def rename(self, request: triofuse.Rename) -> None:
-        old, new = self._nodes.fd(request.nodeid), self._nodes.fd(request.newdir)
+        old, new = self._tree.fd(request.nodeid), self._tree.fd(request.newdir)
         os.rename(request.name, request.newname, src_dir_fd=old, dst_dir_fd=new)
 
     async def rename2(self, request: triofuse.Rename) -> None:
-        old, new = self._nodes.fd(request.nodeid), self._nodes.fd(request.newdir)
-        # A whiteout that is left behind is a file of the caller's.
-        with libc.acting_as(request.uid, request.gid, 0):
+        old, new = self._tree.fd(request.nodeid), self._tree.fd(request.newdir)
+        with contextlib.ExitStack() as stack:
+            if request.flags & RenameFlags.WHITEOUT:  # it is a file of the caller's
+                stack.enter_context(acting_as(request.uid, request.gid, 0))
             libc.rename(old, request.name, new, request.newname, request.flags)
 
     # --- Inodes
 
     async def getattr(self, request: triofuse.Getattr) -> FileAttr:
-        return self._attr(self._nodes.fd(request.nodeid))
+        return self._tree.attr(request.nodeid)
 
     async def statx(self, request: triofuse.Statx) -> FileAttr:
-        fd = self._nodes.fd(request.nodeid)
-        attr = self._attr(fd)
+        attr = self._tree.attr(request.nodeid)
+        fd = self._tree.fd(request.nodeid)
         attr.btime_ns, attr.attributes = libc.birth(fd)
         return attr
 
     async def setattr(self, request: triofuse.Setattr) -> FileAttr:
-        fd, valid = self._nodes.fd(request.nodeid), request.valid
-        path = f"/proc/self/fd/{fd}"
-        if not valid:
-            self._check_chown_of_nothing(request, fd)
-        # The mode comes after the owner, for chown(2) takes suid and sgid away.
-        if valid & (SetattrValid.UID | SetattrValid.GID) or not valid:
-            os.chown(path, _or_same(request.new_uid), _or_same(request.new_gid))
-        elif valid & SetattrValid.KILL_SUIDGID:
-            libc.take_set_ids(path)
-        if request.mode is not None:
-            os.chmod(path, stat.S_IMODE(request.mode))
-        if request.size is not None:
-            os.truncate(path if request.fh is None else request.fh, request.size)
-        if valid & (SetattrValid.ATIME | SetattrValid.MTIME):
-            now = valid & SetattrValid.ATIME_NOW, valid & SetattrValid.MTIME_NOW
-            libc.utimens(path, request.atime_ns, request.mtime_ns, now)
-        return self._attr(fd)
-
-    def _check_chown_of_nothing(self, request: triofuse.Setattr, fd: int) -> None:
-        """Refuse a stranger's chown(2) to nobody else, which would take suid away.
-
-        With the very same request the kernel asks for just that before a write: it
-        comes from somebody who has the file open for writing.
-        """
-        status = os.stat(fd)
-        if (
-            request.uid not in (0, status.st_uid)
-            and stat.S_ISREG(status.st_mode)
-            and status.st_mode & (stat.S_ISUID | stat.S_ISGID)
-            and request.nodeid not in self._writers.values()
-        ):
-            raise FuseError(errno.EPERM)
+        path = self._tree.path(request.nodeid)
+        is_written = not request.valid and self._files.has_writer(request.nodeid)
+        attributes.change(path, request, is_written=is_written)
+        return self._tree.attr(request.nodeid)
 
     async def readlink(self, request: triofuse.Readlink) -> str:
-        return os.readlink("", dir_fd=self._nodes.fd(request.nodeid))
+        return os.readlink("", dir_fd=self._tree.fd(request.nodeid))
 
     async def setxattr(self, request: triofuse.Setxattr) -> None:
-        path = self._nodes.path(request.nodeid)
-        os.setxattr(path, request.name, request.value, request.flags)
-        kill_sgid = request.setxattr_flags & SetxattrInFlags.ACL_KILL_SGID
-        if kill_sgid and request.name == "system.posix_acl_access":
-            os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~stat.S_ISGID)
+        attributes.set_extended(self._tree.path(request.nodeid), request)
 
     async def getxattr(self, request: triofuse.Getxattr) -> bytes:
-        return os.getxattr(self._nodes.path(request.nodeid), request.name)
+        return os.getxattr(self._tree.path(request.nodeid), request.name)
 
     async def listxattr(self, request: triofuse.Listxattr) -> Iterable[str]:
-        names = os.listxattr(self._nodes.path(request.nodeid))
-        # Only root may know of these, and the kernel takes us for root.
-        return [n for n in names if request.uid == 0 or not n.startswith("trusted.")]
+        names = os.listxattr(self._tree.path(request.nodeid))
+        return attributes.visible_to_caller(names, request)
 
     async def removexattr(self, request: triofuse.Removexattr) -> None:
-        os.removexattr(self._nodes.path(request.nodeid), request.name)
+        os.removexattr(self._tree.path(request.nodeid), request.name)
 
     # --- Open files: the handle is the descriptor
 
     async def open(self, request: triofuse.Open) -> Opened:
-        path = self._nodes.path(request.nodeid)
-        fd = os.open(path, request.flags & OPEN_FLAGS)
-        return self._opened(request.nodeid, fd, request.flags)
+        flags = request.flags & OPEN_FLAGS
+        if self._is_writable_memory(request):
+            await self._tree.may_be_mapped(request.nodeid)
+        path = self._tree.path(request.nodeid)
 
-    def _opened(self, nodeid: int, fd: int, flags: int) -> Opened:
-        if flags & os.O_DIRECT:  # it wants aligned memory, which we have not
-            fcntl.fcntl(fd, fcntl.F_SETFL, flags & os.O_NOATIME)
-        if flags & os.O_ACCMODE:
-            self._writers[fd] = nodeid
-        return Opened(fd, backing_fd=fd if self._backed else None)
+        append = request.flags & os.O_APPEND
+        fd = self._files.open(request, lambda: libc.reopen(path, flags, append))
+        return self._files.answer(request, request.nodeid, fd, request.flags)
+
+    def _is_writable_memory(self, request: triofuse.Open | triofuse.Create) -> bool:
+        """Whether the kernel may map SOURCE's own pages to be written to."""
+        return self._backed and request.flags & os.O_ACCMODE == os.O_RDWR
 
     async def read(self, request: triofuse.Read) -> FileData:
+        self._tree.is_read_here(request.nodeid)
         return FileData(request.fh, request.offset, request.size)
 
     async def write(self, request: triofuse.Write) -> int:
         if request.write_flags & WriteFlags.KILL_SUIDGID:
-            libc.take_set_ids(request.fh)
-        return os.pwrite(request.fh, request.data, request.offset)
+            attributes.take_set_ids(request.fh, request)
+
+        def act() -> int:
+            with self._files.as_writer(request.fh):
+                return os.pwrite(request.fh, request.data, request.offset)
+
+        return charged(request, act)
 
     async def flush(self, request: triofuse.Flush) -> None:
         # A network filesystem may tell only now that it could not write.
         os.close(os.dup(request.fh))
 
     async def release(self, request: triofuse.Release) -> None:
-        self._writers.pop(request.fh, None)
-        os.close(request.fh)
+        self._files.close(request.fh)
 
     async def fsync(self, request: triofuse.Fsync) -> None:
         datasync = request.fsync_flags & triofuse.FsyncFlags.FDATASYNC
@@ -320,32 +329,44 @@ class Passthrough(triofuse.Filesystem):
             await trio.to_thread.run_sync(sync, request.fh, limiter=self._threads)
 
     async def fallocate(self, request: triofuse.Fallocate) -> None:
-        libc.fallocate(request.fh, request.mode, request.offset, request.length)
+        def act() -> None:
+            with self._files.as_writer(request.fh):
+                libc.fallocate(request.fh, request.mode, request.offset, request.length)
+
+        charged(request, act)
 
     async def lseek(self, request: triofuse.Lseek) -> int:
         return os.lseek(request.fh, request.offset, request.whence)
 
     async def copy_file_range(self, request: triofuse.CopyFileRange) -> int:
-        return await trio.to_thread.run_sync(
-            os.copy_file_range,
-            request.fh_in,
-            request.fh_out,
-            request.len,
-            request.off_in,
-            request.off_out,
-            limiter=self._threads,
-        )
+        ends = request.fh_in, request.fh_out
+        offsets = request.len, request.off_in, request.off_out
+
+        def act() -> int:
+            with self._files.as_writer(request.fh_out):
+                return os.copy_file_range(*ends, *offsets)
+
+        in_thread = partial(charged_anywhere, request, act)
+        return await trio.to_thread.run_sync(in_thread, limiter=self._threads)
+
+    async def ioctl(self, request: triofuse.Ioctl) -> triofuse.IoctlReply:
+        reply = inodeflags.relay(request.fh, request)
+        if inodeflags.changes(request):  # which sets the ctime, and the kernel does not
+            await self.notifier.inval_inode(request.nodeid, -1)
+        return reply
 
     # --- Open directories, likewise
 
     async def opendir(self, request: triofuse.Opendir) -> Opened:
-        flags = os.O_RDONLY | os.O_DIRECTORY
-        return Opened(os.open(self._nodes.path(request.nodeid), flags))
+        path, flags = self._tree.path(request.nodeid), os.O_RDONLY | os.O_DIRECTORY
+        return Opened(self._files.open(request, lambda: os.open(path, flags)))
 
     async def readdir(self, request: triofuse.Readdir) -> Iterable[DirEntry]:
         return self._list(request, plus=False)
 
     async def readdirplus(self, request: triofuse.Readdirplus) -> Iterable[DirEntry]:
+        if self._tree.nodes.is_crowded:
+            await self._tree.make_room(request)
         return self._list(request, plus=True)
 
     def _list(
@@ -361,18 +382,14 @@ class Passthrough(triofuse.Filesystem):
             entry = None
             if plus and name not in (".", ".."):
                 with contextlib.suppress(OSError):  # it may be gone by now
-                    entry = self._find(request.nodeid, name)
+                    entry = self._tree.find(request, name)
             yield DirEntry(name, ino, kind << 12, offset, entry)
 
     async def releasedir(self, request: triofuse.Releasedir) -> None:
-        os.close(request.fh)
+        self._files.close(request.fh)
 
     async def fsyncdir(self, request: triofuse.Fsyncdir) -> None:
         await self.fsync(request)
-
-
-def _or_same(number: int | None) -> int:
-    return -1 if number is None else number
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,101 @@ async def test_a_map_and_the_source_are_one_memory(
     assert not counting.calls["read"] + counting.calls["write"]
 
 
+#: Stores into a mapping of ``argv[1]``, in a process of its own: a page fault holds
+#: the interpreter's lock.  Shows what stat(2) says before, then and in the end.
+MAPS = """
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+def show(): print(os.stat(sys.argv[1]).st_mtime_ns, flush=True); sys.stdin.readline()
+mapping = mmap.mmap(fd, 0)
+os.close(fd)
+os.stat(sys.argv[1])  # mmap(2) itself makes the kernel ask again
+show()
+mapping[0] = mapping[0] ^ 1
+show()
+mapping.flush()
+mapping.close()
+show()
+"""
+
+
+@needs_root
+@pytest.mark.mount
+@WAYS
+def test_what_a_mapping_has_changed_shows_at_once(
+    source: Path, mountpoint: str, backed: bool
+) -> None:
+    file = source / "file"
+    file.write_bytes(bytes(8192))
+    os.utime(file, (1, 1))
+    options = [] if backed else ["--no-passthrough"]
+
+    with mirrored(source, Path(mountpoint), *options):
+        command = [sys.executable, "-c", MAPS, str(Path(mountpoint) / "file")]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            mtimes = []
+            for _ in range(3):
+                mtimes.append((int(client.stdout.readline()), file.stat().st_mtime_ns))
+                client.stdin.write("\n")
+                client.stdin.flush()
+
+    before, stored, synced = mtimes
+    assert before == (10**9, 10**9)
+    assert stored[0] == stored[1], "also when the file is closed already"
+    assert stored[0] > before[0] or not backed, "SOURCE itself does not know of it yet"
+    assert synced[0] == synced[1] > before[0]
+
+
+#: Asks for the time of modification and nothing else, as ``stat -c %Y``, in a moment
+#: in which the kernel knows another one from before.
+MAPS_QUICKLY = """
+import mmap, os, subprocess, sys
+os.stat(sys.argv[1])
+fd = os.open(sys.argv[1], os.O_RDWR)
+mapping = mmap.mmap(fd, 0)
+mapping[0] = 1
+subprocess.run(["stat", "-c", "%Y", sys.argv[1]])
+"""
+
+
+@needs_root
+@needs("stat")
+@pytest.mark.mount
+def test_a_mapping_of_a_file_that_was_known_shows_to_who_asks_for_its_time_only(
+    source: Path, mountpoint: str
+) -> None:
+    file = source / "file"
+    file.write_bytes(bytes(8192))
+    os.utime(file, (1, 1))
+
+    with mirrored(source, Path(mountpoint)):
+        path = Path(mountpoint) / "file"
+        shown = run(sys.executable, "-c", MAPS_QUICKLY, path)
+
+    assert int(shown) == int(file.stat().st_mtime)
+
+
+@needs_root
+@pytest.mark.mount
+def test_what_a_mapping_of_a_new_file_has_changed_shows_at_once(
+    source: Path, mountpoint: str
+) -> None:
+    with mirrored(source, Path(mountpoint)):
+        path = Path(mountpoint) / "new"
+        with open(path, "w+b", buffering=0) as file:
+            file.write(bytes(8192))
+            os.utime(path, (1, 1))
+            assert path.stat().st_mtime == 1
+            with mmap.mmap(file.fileno(), 0) as mapping:
+                assert path.stat().st_mtime == 1  # mmap(2) makes the kernel ask again
+                mapping[0] = 1
+                assert path.stat().st_mtime > 1
+
+
 @needs_root
 @pytest.mark.mount
 async def test_a_change_in_the_source_is_read_at_once(
@@ -199,10 +294,17 @@ async def test_what_has_no_name_is_passed_through_as_well(
 
 
 @contextmanager
-def mirrored(source: Path, mountpoint: Path, *options: str) -> Iterator[list[str]]:
-    """Run the program; what it said is in the list in the end."""
+def mirrored(
+    source: Path, mountpoint: Path, *options: str, descriptors: int = 0
+) -> Iterator[list[str]]:
+    """Run the program; what it said is in the list in the end.
+
+    With a limit of ``descriptors``, unless that is 0.
+    """
     said: list[str] = []
     command = [sys.executable, str(EXAMPLES / "passthrough.py")]
+    if descriptors:
+        command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             [*command, str(source), str(mountpoint), *options],
@@ -215,6 +317,11 @@ def mirrored(source: Path, mountpoint: Path, *options: str) -> Iterator[list[str
             yield said
             server.terminate()
             assert server.wait(timeout=20) == 0
+        except BaseException:
+            server.terminate()  # or a failure would leave the mount behind
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=20)
+            raise
         finally:
             server.kill()
             server.wait()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import libc
+import credentials
 from passthrough import Passthrough
 from tests.conftest import mounts_below
 from tests.examples.posix import NOBODY, as_user, fails
@@ -133,7 +133,7 @@ def test_groups_that_matter_are_taken_along() -> None:
         pytest.skip("needs root")
     before = os.getgroups()
 
-    with libc.acting_as(NOBODY, NOBODY, 0o077, [4321]):
+    with credentials.acting_as(NOBODY, NOBODY, 0o077, [4321]):
         assert os.getgroups() == [*before, 4321]
     assert os.getgroups() == before
 

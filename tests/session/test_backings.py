@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import attrs
 import pytest
@@ -76,6 +77,26 @@ def test_all_opens_of_a_node_share_the_file_behind_the_first(
     assert second == t.Opened(8, PASSTHROUGH, 1)
     assert other == t.Opened(9, PASSTHROUGH, 2)
     assert register.files == [70, 90]
+
+
+def test_a_file_is_registered_as_whom_the_filesystem_says(
+    backings: Backings, register: Register
+) -> None:
+    acting: list[str] = []
+
+    @contextmanager
+    def acting_as(name: str) -> Iterator[None]:
+        acting.append(name)
+        assert not register.files
+        yield
+        assert register.files == [70]
+
+    first = t.Opened(7, backing_fd=70, backing_as=acting_as("first"))
+    second = t.Opened(8, backing_fd=80, backing_as=acting_as("second"))
+
+    assert backings.opened(NODE, first) == t.Opened(7, PASSTHROUGH, 1)
+    assert backings.opened(NODE, second) == t.Opened(8, PASSTHROUGH, 1)
+    assert acting == ["first"], "the second is not registered"
 
 
 def test_an_id_is_closed_with_the_last_handle_and_the_next_open_gets_another(

@@ -28,6 +28,16 @@ FILE = FileAttr(7, stat.S_IFREG | 0o644)
 ENTRY = Entry(FILE)
 
 
+async def test_only_the_name_of_a_parent_may_lead_to_the_root() -> None:
+    root = Entry(FileAttr(1, stat.S_IFDIR | 0o755))
+
+    async with scripted({Opcode.LOOKUP: root}) as (kernel, _):
+        assert (await kernel.lookup(7, "..")).nodeid == 1
+        assert kernel.lookups == {}, "the root is never forgotten"
+        with pytest.raises(OSError, match="nodeid 1 is the root's"):
+            await kernel.lookup(7, "name")
+
+
 # --- Hostile requests
 
 

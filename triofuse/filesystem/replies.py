@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import AbstractContextManager
 from typing import Self
 
 import attrs
@@ -184,12 +185,17 @@ class Opened:
         open until RELEASE.  What is open of an inode at a time shares the first
         one's file.  Where the kernel does not want it, for want of CAP_SYS_ADMIN
         say, the filesystem is asked as ever; the log says why, once.
+      backing_as: Entered while ``backing_fd`` is given to the kernel, which reads and
+        writes it with the credentials of the thread at that moment: it decides
+        whose quota and whose share of reserved blocks the writes are charged to
+        (``fuse_backing_open()``).  None: those of the server.
     """
 
     fh: int = 0
     flags: int = 0
     backing_id: int = 0
     backing_fd: int | None = None
+    backing_as: AbstractContextManager[object] | None = None
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import attrs
 
@@ -79,7 +80,7 @@ class Backings:
             return opened
         node = self._nodes.get(nodeid)
         if node is None:
-            node = self._nodes[nodeid] = _Node(self._backing(opened.backing_fd))
+            node = self._nodes[nodeid] = _Node(self._backing(opened))
         elif node.backing is None and opened.backing_fd is not None:
             self._tell(logging.INFO, _NOT, f"node {nodeid} is open without it")
         node.opens += 1
@@ -102,12 +103,13 @@ class Backings:
             except DeviceError as exc:
                 _log.warning("a backing id stays open: %s", exc)
 
-    def _backing(self, fd: int | None) -> BackingId | None:
+    def _backing(self, opened: Opened) -> BackingId | None:
         """Register a file, if there is one and the kernel wants it."""
-        if fd is None or self._refused:
+        if opened.backing_fd is None or self._refused:
             return None
         try:
-            backing = self._register(fd)
+            with opened.backing_as or nullcontext():
+                backing = self._register(opened.backing_fd)
         except DeviceError as exc:
             level = logging.INFO if exc.errno in _EXPECTED else logging.WARNING
             self._tell(level, _NOT, exc.strerror or str(exc))

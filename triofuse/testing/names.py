@@ -43,8 +43,9 @@ class NameCalls(Asking):
 
     async def lookup(self, parent: int, name: str, **caller: Unpack[Caller]) -> Entry:
         """Find a name; a negative entry (nodeid 0) is returned like any other."""
+        form = f.PARENT if name in {".", ".."} else f.ENTRY
         body = encode_names(name)
-        return await self._ask(Opcode.LOOKUP, f.ENTRY, parent, body, caller=caller)
+        return await self._ask(Opcode.LOOKUP, form, parent, body, caller=caller)
 
     async def mknod(
         self,

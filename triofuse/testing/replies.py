@@ -182,6 +182,15 @@ def _decode_entry(body: bytes) -> Entry:
     return _usable(_entry(layouts.ENTRY_OUT.unpack(body)))
 
 
+def _decode_parent(body: bytes) -> Entry:
+    """Decode what "." or ".." is: the root may be (fuse_get_parent())."""
+    entry = _entry(layouts.ENTRY_OUT.unpack(body))
+    if entry.nodeid == FUSE_ROOT_ID:
+        _believe(entry.attr)
+        return entry
+    return _usable(entry)
+
+
 def _decode_attr(body: bytes) -> FileAttr:
     valid, nsec, *fields = layouts.ATTR_OUT.unpack(body)
     return _believe(_attr(fields, _seconds(valid, nsec)))
@@ -301,6 +310,10 @@ def _node(entry: Entry) -> list[int]:
     return [entry.nodeid] if entry.nodeid else []
 
 
+def _node_but_root(entry: Entry) -> list[int]:
+    return [nodeid for nodeid in _node(entry) if nodeid != FUSE_ROOT_ID]
+
+
 def _created_node(created: tuple[Entry, Opened]) -> list[int]:
     return _node(created[0])
 
@@ -332,6 +345,7 @@ def _spurned_nodes(entries: list[DirEntry]) -> list[int]:
 
 NOTHING = ReplyFormat((), _decode_nothing)
 ENTRY = ReplyFormat((layouts.ENTRY_OUT,), _decode_entry, counted=_node)
+PARENT = ReplyFormat((layouts.ENTRY_OUT,), _decode_parent, counted=_node_but_root)
 ATTR = ReplyFormat((layouts.ATTR_OUT,), _decode_attr)
 STATX = ReplyFormat((layouts.STATX_OUT,), _decode_statx)
 OPENED = ReplyFormat((layouts.OPEN_OUT,), _decode_opened)
