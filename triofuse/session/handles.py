@@ -25,6 +25,7 @@ from triofuse.filesystem.requests import (
 )
 from triofuse.session.backings import Backings
 from triofuse.wire.directories import Listing
+from triofuse.wire.replies import CREATED, ENTRIES, OPENED, ReplyError
 
 __all__ = ["TRACKED", "Handles"]
 
@@ -71,21 +72,23 @@ class Handles:
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
         opened = await self._filesystem.open(request)
+        OPENED.check(opened)
         return self._note_file(request.nodeid, opened, request.flags)
 
     async def create(self, request: Create) -> tuple[Entry, Opened]:
         """Make a file and note its handle."""
-        entry, opened = await self._filesystem.create(request)
+        entry, opened = _pair(await self._filesystem.create(request))
         return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def tmpfile(self, request: Tmpfile) -> tuple[Entry, Opened]:
         """Make a nameless file and note its handle."""
-        entry, opened = await self._filesystem.tmpfile(request)
+        entry, opened = _pair(await self._filesystem.tmpfile(request))
         return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
         opened = await self._filesystem.opendir(request)
+        OPENED.check(opened)
         self._note(Releasedir, request.nodeid, opened, request.flags)
         return opened
 
@@ -160,6 +163,7 @@ class Handles:
             return listing
         numbered = None if listing is None else listing.numbered
         entries = await read(request)
+        ENTRIES.check(entries)
         self._end_listing(key)  # also one that another READDIR has begun meanwhile
         listing = Listing.of(
             entries,
@@ -218,3 +222,15 @@ class Handles:
             self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
+
+
+def _pair(created: tuple[Entry, Opened]) -> tuple[Entry, Opened]:
+    """Return the answer to CREATE, which is used before it is encoded.
+
+    Raises:
+      ReplyError: It is something else.
+    """
+    match created:
+        case (Entry(), Opened()):
+            return created
+    raise ReplyError(CREATED.mistake_in(created))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import stat
+import struct
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import attrs
@@ -13,7 +14,9 @@ from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import Buffer, DirEntry, Entry
 from triofuse.wire import layouts
-from triofuse.wire.encode import encode_entry, encode_name
+from triofuse.wire.attributes import encode_entry
+from triofuse.wire.encode import encode_name
+from triofuse.wire.replies import ReplyError, mistake_in_entry
 
 __all__ = ["Listing", "encode_direntplus", "encode_dirents"]
 
@@ -76,6 +79,8 @@ class Listing:
         listing = cls(iter(entries), plus)
         first = next(listing._entries, None)
         if first is not None:
+            if not isinstance(first, DirEntry):
+                raise ReplyError(mistake_in_entry(first))
             numbered = first.offset is not None
             listing._returned.append(first)
         if numbered:
@@ -215,16 +220,28 @@ def _dots(nodeid: int) -> list[DirEntry]:
 
 def _dirent(entry: DirEntry, offset: int) -> bytes:
     """Return a ``struct fuse_dirent`` with its name, padded to 8 bytes."""
-    name = encode_name(entry.name)
-    size = len(name)
-    fixed = _pack_dirent(entry.ino, offset, size, entry.mode >> 12)
+    try:
+        name = encode_name(entry.name)
+        size = len(name)
+        fixed = _pack_dirent(entry.ino, offset, size, entry.mode >> 12)
+    except (AttributeError, TypeError, ValueError, struct.error) as exc:
+        raise _explained(entry, exc) from exc
     return fixed + name + _PADDING[size & 7]
 
 
 def _direntplus(entry: DirEntry, offset: int) -> bytes:
     """Return a ``struct fuse_direntplus`` with its name, padded to 8 bytes."""
-    head = _NO_ENTRY if entry.entry is None else encode_entry(entry.entry, None)
+    try:
+        head = _NO_ENTRY if entry.entry is None else encode_entry(entry.entry, None)
+    except (AttributeError, TypeError, ValueError, struct.error) as exc:
+        raise _explained(entry, exc) from exc
     return head + _dirent(entry, offset)
+
+
+def _explained(entry: object, exc: Exception) -> Exception:
+    """Return what is wrong with an entry, or what was raised where that is not plain."""
+    mistake = mistake_in_entry(entry)
+    return ReplyError(mistake) if mistake else exc
 
 
 def encode_dirents(listing: Iterable[DirEntry], request: r.Readdir) -> Buffer:
