@@ -1,7 +1,7 @@
 """What the log says of a filesystem that does something wrong.
 
-The law: it says what the author did, with class and method, and once a minute where the
-kernel merely repeats its request.
+The law: it says what the author did, with class and method.  A wrong answer is named
+once a minute, however often the kernel repeats its question.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 import inspect
 import logging
+import math
 import os
 import struct
 import time
-from collections.abc import Hashable
-from types import FrameType
 from typing import Final
 
 import attrs
 import trio
 
+from triofuse.filesystem.checks import NO_GENERATOR
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.requests import Request
@@ -59,8 +59,8 @@ class Complaints:
 
     _filesystem: Filesystem
     strict: bool
-    #: When something was said, by what it was.
-    _said: dict[Hashable, float] = attrs.field(factory=dict, init=False)
+    #: When a sentence was said.
+    _said: dict[str, float] = attrs.field(factory=dict, init=False)
 
     def judge(
         self,
@@ -91,30 +91,16 @@ class Complaints:
         if isinstance(cause, ProtocolError):
             _log.error("the kernel's message makes no sense: %s", exc)
             return
-        mistake = self._mistake(operation, cause, value)
-        if mistake is None:
-            self._report_bug(operation, request, exc, cause)
-            raise_in_strict: Exception | BaseException = exc
-        else:
-            if self._is_new((operation.method, mistake)):
-                _log.error("%s: it answered %r", mistake, request)
-            raise_in_strict = TypeError(mistake)
+        if mistake := self._mistake(operation, cause, value):
+            if self._is_new(mistake):
+                _log.error("%s.  The caller got EIO: %r", mistake, request)
+            if self.strict:
+                raise TypeError(mistake) from exc
+            return
+        method = f"{type(self._filesystem).__name__}.{operation.method}"
+        _log.error("%s failed: %r", method, request, exc_info=exc)
         if self.strict:
-            raise raise_in_strict from (exc if mistake else None)
-
-    def _report_bug(
-        self,
-        operation: Operation,
-        request: Request | None,
-        exc: BaseException,
-        cause: BaseException,
-    ) -> None:
-        frame = _innermost(cause)
-        place = frame and (frame.f_code.co_filename, frame.f_lineno)
-        nodeid = request and request.nodeid
-        if self._is_new((operation.method, type(cause), str(cause), place, nodeid)):
-            method = f"{type(self._filesystem).__name__}.{operation.method}"
-            _log.error("%s failed: %r", method, request, exc_info=exc)
+            raise exc
 
     def _mistake(
         self, operation: Operation, exc: Exception, value: object
@@ -133,39 +119,30 @@ class Complaints:
     def _cannot_be_awaited(self, operation: Operation, method: str) -> str | None:
         function = getattr(self._filesystem, operation.method)
         if inspect.isasyncgenfunction(function):
-            return f"{method} has a yield in an async def, {YIELDING}"
+            return f"{method} {NO_GENERATOR}"
         if not inspect.iscoroutinefunction(function):
             return f"{method} returned what cannot be awaited; write 'async def'"
         return None
 
-    def _is_new(self, what: Hashable) -> bool:
-        """Whether something was not said lately."""
+    def _is_new(self, sentence: str) -> bool:
+        """Whether a sentence was not said lately."""
         now = time.monotonic()
-        if now - self._said.get(what, -_QUIET) < _QUIET:
+        if now - self._said.get(sentence, -math.inf) < _QUIET:
             return False
         if len(self._said) >= _MAX_REMEMBERED:
             self._said.clear()
-        self._said[what] = now
+        self._said[sentence] = now
         return True
 
 
-#: What is wrong with an async generator.
-YIELDING: Final = (
-    "which makes an async generator; return a list of all entries, or a plain generator"
-)
-
-
-def _innermost(exc: BaseException) -> FrameType | None:
-    """Return where an exception was raised."""
+def _is_raised_here(exc: BaseException) -> bool:
+    """Whether it was code of this package that raised an exception."""
     traceback = exc.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return traceback and traceback.tb_frame
-
-
-def _is_raised_here(exc: BaseException) -> bool:
-    frame = _innermost(exc)
-    return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
+    if traceback is None:
+        return False
+    return traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def errno_of(exc: BaseException, serving: Serving) -> int:

@@ -26,6 +26,7 @@ from triofuse.session.file_buffers import FileBuffers, read_file
 from triofuse.session.handles import TRACKED, Handles
 from triofuse.session.pending import Serving
 from triofuse.session.statistics import Tally
+from triofuse.session.unread import UnreadFiles
 from triofuse.wire.decode import Message, operation_name
 from triofuse.wire.encode import StillInFile, encode_error, encode_header
 from triofuse.wire.opcodes import Opcode
@@ -120,6 +121,9 @@ class Service:
         """Return the method of a row: of the handles where they stand before it."""
         owner = self._handles if operation.method in TRACKED else self._filesystem
         method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
+        if operation.opcode == Opcode.RELEASE and UnreadFiles.concern(self._filesystem):
+            reads = self.tallies[Opcode.READ]
+            return UnreadFiles(self._filesystem, method, reads).release
         return method
 
     async def serve(self, serving: Serving) -> None:
