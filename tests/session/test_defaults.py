@@ -120,14 +120,24 @@ async def test_the_owner_is_who_mounts_and_the_times_do_not_change(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_the_owner_is_who_runs_the_program_when_the_attributes_are_made() -> None:
+def test_the_owner_is_who_serves_after_privileges_were_dropped() -> None:
     program = (
-        "import os, triofuse; os.setgid(7); os.setuid(8);"
-        "attr = triofuse.FileAttr(1, 0o100644); print(attr.uid, attr.gid)"
+        "import os, trio, triofuse\n"
+        "from triofuse.testing import open_kernel\n"
+        "class Made(triofuse.Filesystem):\n"
+        "    async def getattr(self, request):\n"
+        "        return triofuse.FileAttr(request.nodeid, 0o40755)\n"
+        "async def main():\n"
+        "    before = triofuse.FileAttr(1, 0o40755)\n"
+        "    os.setgid(7); os.setuid(8)\n"
+        "    async with open_kernel(Made()) as kernel:\n"
+        "        attr = await kernel.getattr(1)\n"
+        "    print(before.uid, attr.uid, attr.gid)\n"
+        "trio.run(main)\n"
     )
 
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
 
-    assert done.stdout == "8 7\n"
+    assert done.stdout == "0 8 7\n"

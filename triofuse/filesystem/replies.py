@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from functools import lru_cache
 from typing import Self
 
 import attrs
@@ -19,6 +20,7 @@ __all__ = [
     "IoctlReply",
     "Opened",
     "Statfs",
+    "look_up_owner_anew",
 ]
 
 #: Anything that ``os.writev`` takes: payloads are sent as they are, uncopied but for
@@ -31,6 +33,16 @@ DEFAULT_VALID = 1.0
 #: The times that nobody has given.  They never change while a program runs: with a new
 #: mtime at each stat(2) the kernel would drop the page cache, and make(1) rebuild.
 _STARTED_NS = time.time_ns()
+
+#: Two system calls take as long as all the rest of a FileAttr.
+_uid = lru_cache(os.getuid)
+_gid = lru_cache(os.getgid)
+
+
+def look_up_owner_anew() -> None:
+    """Have attributes belong to whoever runs the program now: it mounts something."""
+    _uid.cache_clear()
+    _gid.cache_clear()
 
 
 @attrs.define
@@ -47,7 +59,7 @@ class FileAttr:
       blocks: 512-byte units in use; by default as many as ``size`` takes.  Less than
         that tells tar(1) and cp(1) that the file has holes: 0 is all hole, and they
         do not read it.
-      uid: Owner; by default who runs the program, that is who mounts.
+      uid: Owner; by default who mounts, or before that who runs the program.
       gid: Group; likewise.
       rdev: Device number as of ``os.makedev``, for device nodes.
       atime_ns: Last access, nanoseconds since the epoch; may be negative.  All three
@@ -68,8 +80,8 @@ class FileAttr:
     nlink: int = 1
     size: int = 0
     blocks: int | None = None
-    uid: int = attrs.Factory(os.getuid)
-    gid: int = attrs.Factory(os.getgid)
+    uid: int = attrs.Factory(_uid)
+    gid: int = attrs.Factory(_gid)
     rdev: int = 0
     atime_ns: int = _STARTED_NS
     mtime_ns: int = _STARTED_NS

@@ -23,6 +23,7 @@ from triofuse.device.mount_error import MountError
 from triofuse.filesystem.checks import check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
+from triofuse.filesystem.replies import look_up_owner_anew
 from triofuse.session.arguments import check_settings
 from triofuse.session.backings import Backings
 from triofuse.session.control import Control
@@ -170,6 +171,7 @@ class Session:
           Exception: What ``Filesystem.init`` raised, and in strict mode what any
             other method did.
         """
+        look_up_owner_anew()
         try:
             for doubt in doubts_about(
                 self.filesystem, is_directory=self.root_type != stat.S_IFREG

@@ -55,9 +55,9 @@ def _check_mode(mode: int) -> None:
     _modes.add(mode)
 
 
-def _check_entry(entry: Entry) -> None:
-    """Refuse what fuse_lookup_name() does, fs/fuse/dir.c."""
-    if entry.nodeid == FUSE_ROOT_ID:
+def _check_entry(entry: Entry, request: object) -> None:
+    """Refuse what fuse_lookup() does, fs/fuse/dir.c."""
+    if entry.nodeid == FUSE_ROOT_ID and not _is_for_export(request):
         raise ReplyError("an Entry with nodeid 1, which is the root and nothing else")
     if entry.nodeid == 0 and entry.attr.mode:
         raise ReplyError(
@@ -66,6 +66,11 @@ def _check_entry(entry: Entry) -> None:
         )
     if entry.nodeid:
         _check_mode(entry.attr.mode)
+
+
+def _is_for_export(request: object) -> bool:
+    """Whether an inode is looked for by its file handle, as fuse_get_parent() does."""
+    return isinstance(request, r.Lookup) and request.name in (".", "..")
 
 
 @lru_cache  # a filesystem uses a handful of lifetimes, and each reply has two
@@ -89,7 +94,7 @@ def encode_entry(entry: Entry, request: object) -> bytes:
     """
     attr = entry.attr
     if (entry.nodeid < 2 or attr.mode not in _modes) and request is not None:
-        _check_entry(entry)
+        _check_entry(entry, request)
     blocks = attr.blocks
     if blocks is None:
         blocks = (attr.size + 511) >> 9
