@@ -16,6 +16,7 @@ from triofuse.device.dev_fuse import DevFuse
 from triofuse.device.mount import Mount, mount_filesystem
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.session.arguments import check_arguments
 from triofuse.session.exceptions import unwrapped
 from triofuse.session.session import GRACE, Session, SessionOptions, check_options
 from triofuse.session.signals import interruptible_opcodes
@@ -53,11 +54,14 @@ async def mount(
 
     Raises:
       MountError: It cannot be mounted; says at which step, and the remedy.
-      ValueError: There is no such operation to limit, or a number is not above 0.
+      TypeError: An argument is something else than it should be, or there is none of
+        that name; nothing was mounted.
+      ValueError: There is no such operation to limit, or a number is out of range.
       HandshakeError: The kernel is too old.
 
     Source: mount(2), fuse(4), fusermount3(1).
     """
+    check_arguments(filesystem, mountpoint, options)
     check_options(session_options)
     interruptible_opcodes(filesystem)
     options = options or MountOptions()
@@ -69,6 +73,7 @@ async def mount(
         mountpoint=mounted.path,
         allowed_uids=frozenset({0, os.getuid()}) if options.allow_root else None,
         default_permissions=None if inherited else options.default_permissions,
+        root_type=mounted.root_type,
         **session_options,
     )
     left_by: BaseException | None = None

@@ -4,7 +4,8 @@ import pytest
 
 from triofuse.device.options import MountOptions
 
-RDONLY, NOSUID, NODEV, NOEXEC, SYNCHRONOUS, DIRSYNC, NOATIME = 1, 2, 4, 8, 16, 128, 1024
+RDONLY, NOSUID, NODEV, NOEXEC, SYNCHRONOUS = 1, 2, 4, 8, 16
+DIRSYNC, NOSYMFOLLOW, NOATIME = 128, 256, 1024
 
 
 def test_by_default_nothing_privileged_is_asked_for() -> None:
@@ -39,6 +40,11 @@ def test_by_default_nothing_privileged_is_asked_for() -> None:
         ("max_read=65536", MountOptions(max_read=65536)),
         ("fsname=a=b,subtype=", MountOptions(fsname="a=b", subtype="")),
         ("ro,ro", MountOptions(read_only=True)),
+        ("nosymfollow", MountOptions(symfollow=False)),
+        (
+            'context="a:b,c",ro',
+            MountOptions(read_only=True, extra=('context="a:b,c"',)),
+        ),
         ("blksize=512,ro", MountOptions(read_only=True, extra=("blksize=512",))),
         (r"fsname=a\,b", MountOptions(fsname="a,b")),
         (r"fsname=a\\,subtype=x", MountOptions(fsname="a\\", subtype="x")),
@@ -55,9 +61,15 @@ def test_every_word_has_its_field(text: str, options: MountOptions) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("ro,rw", "'rw' contradicts"),
-        ("suid,nosuid", "'nosuid' contradicts"),
-        ("fsname=a,fsname=b", "'fsname=b' contradicts"),
+        ("remount,ro", "'remount' cannot be honoured: .*mount it anew"),
+        ("bind", "mount --bind"),
+        ("loop=/dev/loop0", "'loop=/dev/loop0' cannot be honoured"),
+        ("uid=1000", "see FileAttr.uid"),
+        ("allow_othr", "no option 'allow_othr'; did you mean 'allow_other'?"),
+        ("default_permission", "did you mean 'default_permissions'?"),
+        ("noexe", "did you mean 'noexec'?"),
+        ("fs_name=x", "no option 'fs_name=x'; did you mean 'fsname'?"),
+        ("nofial", "did you mean 'nofail'?"),
         ("allow_other,allow_root", "allow_root contradicts"),
         ("max_read=big", "max_read takes a number"),
         ("max_read=4095", "max_read"),
@@ -69,7 +81,6 @@ def test_every_word_has_its_field(text: str, options: MountOptions) -> None:
         ("rootmode=40000", "rootmode"),
         ("user_id=0", "user_id"),
         ("group_id=0", "group_id"),
-        ("blksize=1,blksize=2", "'blksize' is given twice"),
         ("fsname=a\0b", "NUL"),
         ("what\0", "NUL"),
         (r"odd=a\,fd=3", "comma"),
@@ -79,6 +90,71 @@ def test_every_word_has_its_field(text: str, options: MountOptions) -> None:
 def test_what_makes_no_sense_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         MountOptions.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("suid,nosuid", MountOptions()),
+        ("nosuid,suid", MountOptions(suid=True)),
+        ("dev,nodev", MountOptions()),
+        ("nodev,dev", MountOptions(dev=True)),
+        ("noexec,exec", MountOptions()),
+        ("exec,noexec", MountOptions(exec=False)),
+        ("ro,rw", MountOptions()),
+        ("rw,ro", MountOptions(read_only=True)),
+        ("sync,async", MountOptions()),
+        ("async,sync", MountOptions(sync=True)),
+        ("noatime,atime", MountOptions()),
+        ("atime,noatime", MountOptions(noatime=True)),
+        ("nosymfollow,symfollow", MountOptions()),
+        ("fsname=a,fsname=b", MountOptions(fsname="b")),
+        ("max_read=8192,max_read=4096", MountOptions(max_read=4096)),
+        ("blksize=1,blksize=2", MountOptions(extra=("blksize=2",))),
+    ],
+)
+def test_the_later_of_two_words_counts(text: str, options: MountOptions) -> None:
+    assert MountOptions.parse(text) == options
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "defaults",
+        "auto",
+        "noauto",
+        "nofail",
+        "_netdev",
+        "user",
+        "nouser",
+        "users",
+        "owner",
+        "group",
+        "user=me",
+        "nodiratime",
+        "diratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "lazytime",
+        "nonempty",
+        "comment=mine",
+        "x-gvfs-hide",
+        "x-systemd.idle-timeout=5",
+        "X-mount.mkdir",
+    ],
+)
+def test_a_word_for_mount_says_nothing_to_a_filesystem(word: str) -> None:
+    assert MountOptions.parse(f"ro,{word}") == MountOptions(read_only=True)
+
+
+def test_a_word_that_resembles_none_is_left_to_the_kernel() -> None:
+    assert MountOptions.parse("frobnicate=7").extra == ("frobnicate=7",)
+
+
+def test_an_option_given_by_the_program_may_be_given_once() -> None:
+    with pytest.raises(ValueError, match="'blksize' is given twice"):
+        MountOptions(extra=("blksize=1", "blksize=2"))
 
 
 def test_extra_options_are_a_tuple_of_texts() -> None:
@@ -103,6 +179,7 @@ def test_a_switch_is_true_or_false() -> None:
         (MountOptions(sync=True), NOSUID | NODEV | SYNCHRONOUS),
         (MountOptions(dirsync=True), NOSUID | NODEV | DIRSYNC),
         (MountOptions(noatime=True), NOSUID | NODEV | NOATIME),
+        (MountOptions(symfollow=False), NOSUID | NODEV | NOSYMFOLLOW),
     ],
 )
 def test_flags_are_those_of_mount(options: MountOptions, flags: int) -> None:
@@ -158,6 +235,7 @@ def test_fusermount_gets_every_word_it_knows() -> None:
         MountOptions(fsname="a b\t\n#", read_only=True, dev=True, suid=True),
         MountOptions(sync=True, dirsync=True, noatime=True, exec=False),
         MountOptions(allow_other=True, max_read=4096),
+        MountOptions(symfollow=False),
         MountOptions(extra=("blksize=512", "large_read")),
     ],
 )
@@ -171,6 +249,7 @@ def test_the_steps_of_mounting_get_the_same_as_mount() -> None:
         subtype="s,t",
         read_only=True,
         noatime=True,
+        symfollow=False,
         sync=True,
         dirsync=True,
         max_read=8192,
@@ -179,7 +258,7 @@ def test_the_steps_of_mounting_get_the_same_as_mount() -> None:
         extra=('context="a:b,c"', "colour=blue", "bare", "empty="),
     )
 
-    assert options.attributes == 1 | NOSUID | NODEV | 0x10
+    assert options.attributes == 1 | NOSUID | NODEV | 0x10 | 0x200000
     assert list(options.parameters()) == [
         ("source", "a,b"),
         ("subtype", "s,t"),

@@ -61,7 +61,7 @@ RANGES = [
         f"{method} returns {what}",
         "EIO",
         breaking(method, make(fields)),
-        f"Victim.{method} failed",
+        f"Victim.{method}() returned a",
     )
     for what, fields in _OUT_OF_RANGE.items()
     for method, make in [("getattr", _attr_with), ("lookup", _entry_with)]
@@ -117,7 +117,7 @@ VALUES = [
         f"{method} returns {what}",
         victim,
         breaking(method, returning(value)),
-        "" if victim == repr(FINE) else f"Victim.{method} failed",
+        "" if victim == repr(FINE) else f"Victim.{method}() returned ",
     )
     for method, what, value, victim in _WRONG
 ]

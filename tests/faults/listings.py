@@ -103,7 +103,7 @@ LISTINGS = [
         "readdirplus returns an entry with a negative size behind good ones",
         "EIO",
         _list_a_bad_entry,
-        "Victim.readdirplus failed",
+        "Victim.readdirplus() returned",
     ),
     Fault(
         "a listing fails when it is closed",

@@ -22,7 +22,8 @@ from triofuse.testing import replies as f
 from triofuse.testing.pending import Pending
 from triofuse.testing.terms import Offer, Terms
 from triofuse.wire import layouts
-from triofuse.wire.encode import encode_attr, encode_error, encode_header
+from triofuse.wire.attributes import encode_attr
+from triofuse.wire.encode import encode_error, encode_header
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import operations_for
 

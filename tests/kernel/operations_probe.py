@@ -110,6 +110,8 @@ class Probe(t.Filesystem):
         self._news = trio.Event()
 
     async def _answer(self, method: str, answer: Any, request: t.Request) -> Any:
+        if method == "getattr" and not request.unique:  # mount() looks at the root
+            return self.attrs[ROOT]
         self._note(method, request)
         if isinstance(answer, BaseException):
             raise answer

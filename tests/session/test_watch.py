@@ -237,8 +237,10 @@ async def test_waiting_for_a_lock_leaves_no_handler_too_many() -> None:
         async def getattr(self, request: t.Getattr) -> t.FileAttr:
             self.calls["now"] += 1
             self.most = max(self.most, self.calls["now"])
-            await self.let_go.wait()
-            self.calls["now"] -= 1
+            try:
+                await self.let_go.wait()
+            finally:
+                self.calls["now"] -= 1
             return self.attr(request.nodeid)
 
     locking = Locking()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import errno
 import math
+import stat
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ from triofuse.filesystem.replies import (
     IoctlReply,
     Opened,
 )
-from triofuse.wire import encode as e
+from triofuse.wire import attributes as a, encode as e
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import OPERATIONS
 
@@ -48,31 +49,31 @@ REQUESTS: dict[int, Any] = {golden.opcode: golden.request for golden in MESSAGES
     ],
 )
 def test_a_lifetime_may_be_endless(seconds: float, wire: tuple[int, int]) -> None:
-    attr = FileAttr(ino=1, mode=0, attr_valid=seconds)
+    attr = FileAttr(ino=1, mode=stat.S_IFREG, attr_valid=seconds)
 
-    body = bytes(e.encode_attr(attr, REQUESTS[Opcode.GETATTR]))
+    body = bytes(a.encode_attr(attr, REQUESTS[Opcode.GETATTR]))
 
     assert struct.unpack_from("=QI", body) == wire
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.5, -math.inf, math.nan])
 def test_a_lifetime_cannot_be_negative(seconds: float) -> None:
-    attr = FileAttr(ino=1, mode=0, attr_valid=seconds)
+    attr = FileAttr(ino=1, mode=stat.S_IFREG, attr_valid=seconds)
 
     with pytest.raises((ValueError, OverflowError, struct.error)):
-        e.encode_attr(attr, REQUESTS[Opcode.GETATTR])
+        a.encode_attr(attr, REQUESTS[Opcode.GETATTR])
 
 
 def test_a_birth_that_is_not_known_is_not_claimed() -> None:
-    attr = FileAttr(ino=1, mode=0)
+    attr = FileAttr(ino=1, mode=stat.S_IFREG)
 
-    body = bytes(e.encode_statx(attr, REQUESTS[Opcode.STATX]))
+    body = bytes(a.encode_statx(attr, REQUESTS[Opcode.STATX]))
 
     assert struct.unpack_from("=I", body, 32) == (0x7FF,)
 
 
 def test_a_negative_entry_says_how_long_the_name_is_missing() -> None:
-    body = e.encode_entry(Entry.negative(2.5), REQUESTS[Opcode.LOOKUP])
+    body = a.encode_entry(Entry.negative(2.5), REQUESTS[Opcode.LOOKUP])
 
     assert body == golden_struct(
         "fuse_entry_out",
@@ -229,8 +230,8 @@ def test_an_entry_cannot_have_such_a_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("opcode", "value"),
     [
-        (Opcode.LOOKUP, Entry(FileAttr(ino=-1, mode=0))),
-        (Opcode.GETATTR, FileAttr(ino=1, mode=0, size=2**64)),
+        (Opcode.LOOKUP, Entry(FileAttr(ino=-1, mode=stat.S_IFREG), nodeid=2)),
+        (Opcode.GETATTR, FileAttr(ino=1, mode=stat.S_IFREG, size=2**64)),
         (Opcode.OPEN, Opened(fh=-1)),
         (Opcode.LSEEK, 2**63),
         (Opcode.POLL, -1),

@@ -46,12 +46,15 @@ class Mount:
       fd: The descriptor of /dev/fuse, non-blocking and close-on-exec. It is the
         caller's, who wraps it in a channel and closes it; nothing here touches it
         again.
+      root_type: S_IFDIR or S_IFREG, which the root of the filesystem must be; None
+        for ``/dev/fd/N``.
     """
 
     path: str
     fd: int
     _entry: MountEntry | None = None
     _watcher: Watcher | None = None
+    root_type: int | None = None
 
     async def unmount(self) -> None:
         """Unmount the filesystem, lazily if it is in use; again does nothing.
@@ -135,7 +138,7 @@ def _mount(place: Mountpoint, options: MountOptions) -> Mount:
         if watcher is not None:
             watcher.dismiss()
         raise
-    return Mount(place.path, fd, entry, watcher)
+    return Mount(place.path, fd, entry, watcher, place.rootmode)
 
 
 def _mount_indirectly(

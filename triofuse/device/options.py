@@ -9,60 +9,23 @@ from typing import Any, Final
 import attrs
 from attrs import validators
 
+from triofuse.device import option_words as words
+from triofuse.device.option_words import KERNEL_OWNED, NAMED, SWITCHES, VALUES
+
 __all__ = ["MountOptions"]
 
-# Flags of mount(2) and MOUNT_ATTR_NOATIME of fsmount(2), from linux/mount.h.
-_MS_RDONLY: Final = 1
-_MS_NOSUID: Final = 2
-_MS_NODEV: Final = 4
-_MS_NOEXEC: Final = 8
-_MS_SYNCHRONOUS: Final = 16
-_MS_DIRSYNC: Final = 128
-_MS_NOATIME: Final = 1024
-_MOUNT_ATTR_NOATIME: Final = 16
+# Of fsmount(2), from linux/mount.h.
+_MOUNT_ATTR_NOATIME: Final = 0x10
+_MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
 
 #: The flags that are the same number for fsmount(2) ...
-_ATTRIBUTES: Final = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+_ATTRIBUTES: Final = (
+    words.MS_RDONLY | words.MS_NOSUID | words.MS_NODEV | words.MS_NOEXEC
+)
 
 #: ... and those that fsconfig(2) knows as words: ``common_set_sb_flag`` in
 #: fs/fs_context.c.
-_SUPERBLOCK_FLAGS: Final = _MS_RDONLY | _MS_SYNCHRONOUS | _MS_DIRSYNC
-
-
-@attrs.frozen
-class _Switch:
-    field: str
-    setting: bool
-    flag: int = 0
-
-
-#: The words that stand for flags of mount(2); half of them for their absence.
-_SWITCHES = {
-    "ro": _Switch("read_only", True, _MS_RDONLY),
-    "rw": _Switch("read_only", False),
-    "nosuid": _Switch("suid", False, _MS_NOSUID),
-    "suid": _Switch("suid", True),
-    "nodev": _Switch("dev", False, _MS_NODEV),
-    "dev": _Switch("dev", True),
-    "noexec": _Switch("exec", False, _MS_NOEXEC),
-    "exec": _Switch("exec", True),
-    "sync": _Switch("sync", True, _MS_SYNCHRONOUS),
-    "async": _Switch("sync", False),
-    "dirsync": _Switch("dirsync", True, _MS_DIRSYNC),
-    "noatime": _Switch("noatime", True, _MS_NOATIME),
-    "atime": _Switch("noatime", False),
-}
-
-#: The words that set the field of the same name.
-_NAMED = frozenset(
-    {"allow_other", "allow_root", "default_permissions", "auto_unmount", "clear_stale"}
-)
-
-#: The words that take a value, and what it is.
-_VALUES: dict[str, type[str | int]] = {"fsname": str, "subtype": str, "max_read": int}
-
-#: What mount(2) is told without being asked.
-_KERNEL_OWNED = frozenset({"fd", "rootmode", "user_id", "group_id"})
+_SUPERBLOCK_FLAGS: Final = words.MS_RDONLY | words.MS_SYNCHRONOUS | words.MS_DIRSYNC
 
 #: A comma ends an option, in the kernel as in fusermount3. Only the security
 #: modules understand quotes: selinux_sb_eat_lsm_opts() in security/selinux/hooks.c.
@@ -72,7 +35,6 @@ _TUPLE_OF_TEXT = validators.deep_iterable(
     validators.instance_of(str), validators.instance_of(tuple)
 )
 
-_PIECE = re.compile(r"\\(.)|(.)", re.DOTALL)
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 _SPECIAL = re.compile(r"[\\,]")
 
@@ -88,9 +50,9 @@ def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[str, ...]) -> No
     for word, name in zip(value, names, strict=True):
         if not _EXTRA.fullmatch(word):
             message = f"one option cannot hold a comma or a NUL, nor nothing: {word!r}"
-        elif name in _KERNEL_OWNED:
+        elif name in KERNEL_OWNED:
             message = f"mount(2) gets {name} from triofuse itself, not from {word!r}"
-        elif name in _SWITCHES or name in _NAMED or name in _VALUES:
+        elif name in SWITCHES or name in NAMED or name in VALUES:
             message = f"{word!r} is no extra option: MountOptions has a field for it"
         elif names.count(name) > 1:
             message = f"the option {name!r} is given twice"
@@ -139,6 +101,7 @@ class MountOptions:
       noatime: Leave access times alone.
       sync: Write synchronously.
       dirsync: Change directories synchronously.
+      symfollow: Follow symbolic links below the mountpoint; False needs Linux 5.10.
       max_read: Bytes in the largest READ, at least 4096; None for the kernel's own
         limit.
       auto_unmount: Start a small process that unmounts when this one dies, however
@@ -161,6 +124,7 @@ class MountOptions:
     noatime: bool = _switch()
     sync: bool = _switch()
     dirsync: bool = _switch()
+    symfollow: bool = _switch(default=True)
     max_read: int | None = attrs.field(
         default=None,
         validator=validators.optional(
@@ -186,25 +150,22 @@ class MountOptions:
         r"""Read what follows ``-o`` on a command line.
 
         Args:
-          text: Options with commas between them. A backslash makes the character
-            after it an ordinary one: ``fsname=a\,b``.
+          text: Options with commas between them, the later one counting.  A backslash
+            makes the character after it an ordinary one: ``fsname=a\,b``.
 
         Returns:
-          The options; words that triofuse does not know are in ``extra``.
+          The options; words that triofuse does not know are in ``extra``, and those
+          that are for mount(8) only are left out: ``_netdev``, ``x-systemd.automount``.
 
         Raises:
-          ValueError: Options contradict each other, or one makes no sense.
+          ValueError: A word cannot be honoured, is nearly another one, or makes no
+            sense.
+
+        Source: ``fuse_mount_opts`` in libfuse's lib/mount.c; mount(8), fstab(5).
         """
-        chosen: dict[str, Any] = {}
-        extra = []
-        for word in _split(text):
-            setting = _read(word)
-            if setting is None:
-                extra.append(word)
-            elif chosen.setdefault(*setting) != setting[1]:
-                message = f"{word!r} contradicts an earlier option"
-                raise ValueError(message)
-        return cls(extra=tuple(extra), **chosen)
+        fields, extra = words.read_words(text)
+        chosen: dict[str, Any] = dict(fields)
+        return cls(extra=extra, **chosen)
 
     @property
     def fstype(self) -> str:
@@ -215,7 +176,7 @@ class MountOptions:
     def flags(self) -> int:
         """The flags for mount(2)."""
         flags = 0
-        for switch in _SWITCHES.values():
+        for switch in SWITCHES.values():
             if getattr(self, switch.field) == switch.setting:
                 flags |= switch.flag
         return flags
@@ -223,15 +184,19 @@ class MountOptions:
     @property
     def attributes(self) -> int:
         """The attributes for fsmount(2)."""
-        noatime = _MOUNT_ATTR_NOATIME if self.noatime else 0
-        return self.flags & _ATTRIBUTES | noatime
+        attributes = self.flags & _ATTRIBUTES
+        if self.noatime:
+            attributes |= _MOUNT_ATTR_NOATIME
+        if not self.symfollow:
+            attributes |= _MOUNT_ATTR_NOSYMFOLLOW
+        return attributes
 
     def parameters(self) -> Iterator[tuple[str, str | None]]:
         """Yield what belongs into fsconfig(2): names, and values or None."""
         yield "source", self.fsname
         if self.subtype:
             yield "subtype", self.subtype
-        for word, switch in _SWITCHES.items():
+        for word, switch in SWITCHES.items():
             if switch.flag & self.flags & _SUPERBLOCK_FLAGS:
                 yield word, None
         for word in self.kernel_words():
@@ -240,14 +205,14 @@ class MountOptions:
 
     def kernel_words(self) -> list[str]:
         """Return what belongs into the data of mount(2), one word an option."""
-        words = []
+        known = []
         if self.default_permissions:
-            words.append("default_permissions")
+            known.append("default_permissions")
         if self.allow_other or self.allow_root:
-            words.append("allow_other")
+            known.append("allow_other")
         if self.max_read is not None:
-            words.append(f"max_read={self.max_read}")
-        return [*words, *self.extra]
+            known.append(f"max_read={self.max_read}")
+        return [*known, *self.extra]
 
     def fusermount_text(self) -> str:
         """Return what follows ``-o`` on the command line of fusermount3."""
@@ -257,37 +222,12 @@ class MountOptions:
         yield f"fsname={_escape(self.fsname)}"
         if self.subtype:
             yield f"subtype={_escape(self.subtype)}"
-        for word, switch in _SWITCHES.items():
-            if getattr(self, switch.field) == switch.setting:
+        for word, switch in SWITCHES.items():
+            if getattr(self, switch.field) != switch.setting:
+                continue
+            if switch.flag or not switch.since_3_18:
                 yield word
         yield from self.kernel_words()
-
-
-def _split(text: str) -> list[str]:
-    words = [""]
-    for escaped, plain in _PIECE.findall(text):
-        if plain == ",":
-            words.append("")
-        else:
-            words[-1] += escaped or plain
-    return [word for word in words if word]
-
-
-def _read(word: str) -> tuple[str, bool | int | str] | None:
-    """Return the field that a word sets, and to what; None if there is no such."""
-    if word in _SWITCHES:
-        switch = _SWITCHES[word]
-        return switch.field, switch.setting
-    if word in _NAMED:
-        return word, True
-    name, equals, value = word.partition("=")
-    if not equals or name not in _VALUES:
-        return None
-    try:
-        return name, _VALUES[name](value)
-    except ValueError:
-        message = f"{name} takes a number, not {value!r}"
-        raise ValueError(message) from None
 
 
 def _unquoted(value: str) -> str:

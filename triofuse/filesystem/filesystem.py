@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 from collections.abc import Iterable
 
 from triofuse.filesystem import requests as r
+from triofuse.filesystem.absence import (
+    may_be_opened_to_write,
+    overrides,
+    unimplemented,
+    unwritable,
+)
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.notifier import Notifier
@@ -30,10 +37,6 @@ __all__ = ["Filesystem", "implements"]
 
 #: Handles of directories that no filesystem has numbered itself.
 _directory_handles = itertools.count(1)
-
-
-def _unimplemented() -> FuseError:
-    return FuseError(errno.ENOSYS)
 
 
 class Filesystem:
@@ -60,6 +63,8 @@ class Filesystem:
 
     A method that is left out answers ENOSYS.  What the kernel makes of that is
     said at each; where nothing is said the caller sees "Function not implemented".
+    What would write answers EROFS if a class has no method that does, else EPERM
+    (``write``: EINVAL), as mkdir(2) and its kin say it of a filesystem that cannot.
     """
 
     interruptible: frozenset[str] = frozenset()
@@ -111,7 +116,7 @@ class Filesystem:
 
         Only block device mounts (fuseblk) are asked.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     # --- Names
 
@@ -122,7 +127,7 @@ class Filesystem:
           The entry, which adds one to its lookup count; `Entry.negative` to have
           the absence cached; FuseError(ENOENT) to have it asked again.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     def forget(self, request: r.Forget) -> None:
         """Take ``nlookup`` off a node's lookup count.
@@ -133,39 +138,39 @@ class Filesystem:
 
     async def create(self, request: r.Create) -> tuple[Entry, Opened]:
         """Make a regular file and open it; left out, MKNOD and OPEN come instead."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.ENOSYS)
 
     async def tmpfile(self, request: r.Tmpfile) -> tuple[Entry, Opened]:
         """Make a nameless file and open it; left out, O_TMPFILE is EOPNOTSUPP."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.ENOSYS)
 
     async def mknod(self, request: r.Mknod) -> Entry:
         """Make a file, device, pipe or socket; the kernel does all I/O on the last."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def mkdir(self, request: r.Mkdir) -> Entry:
         """Make a directory."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def symlink(self, request: r.Symlink) -> Entry:
         """Make a symbolic link."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def link(self, request: r.Link) -> Entry:
         """Make a hard link, one lookup of its inode; left out, link(2) is EPERM."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.ENOSYS)
 
     async def unlink(self, request: r.Unlink) -> None:
         """Remove a file's name; the node lives until RELEASE and FORGET."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def rmdir(self, request: r.Rmdir) -> None:
         """Remove an empty directory, else ENOTEMPTY."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def rename(self, request: r.Rename) -> None:
         """Rename, replacing what has the new name."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def rename2(self, request: r.Rename) -> None:
         """Rename as ``request.flags`` say: NOREPLACE, EXCHANGE or WHITEOUT.
@@ -173,35 +178,35 @@ class Filesystem:
         Apart from ``rename``, so that a filesystem that knows no flags cannot
         overwrite what was to be exchanged; left out, the caller gets EINVAL.
         """
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.ENOSYS)
 
     # --- Inodes
 
     async def getattr(self, request: r.Getattr) -> FileAttr:
         """Return the attributes of an inode."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def statx(self, request: r.Statx) -> FileAttr:
         """Return the attributes with ``btime_ns``; left out, ``getattr`` is asked."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def setattr(self, request: r.Setattr) -> FileAttr:
         """Change what is not None in the request, return all attributes.
 
         chmod, chown, truncate and utimens come this way.
         """
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EPERM)
 
     async def access(self, request: r.Access) -> None:
         """Check permissions, else EACCES; left out, all is granted.
 
         Never called with the mount option ``default_permissions``.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def readlink(self, request: r.Readlink) -> str:
         """Return the target of a symbolic link, at most 4095 bytes."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def setxattr(self, request: r.Setxattr) -> None:
         """Set an extended attribute; left out, there are none (EOPNOTSUPP).
@@ -210,28 +215,32 @@ class Filesystem:
           FuseError: EEXIST for CREATE of one that exists, ENODATA for REPLACE of
             one that does not.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def getxattr(self, request: r.Getxattr) -> Buffer:
         """Return an extended attribute, else ENODATA; left out, there are none."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def listxattr(self, request: r.Listxattr) -> Iterable[str]:
         """Return the names of all extended attributes; left out, there are none."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def removexattr(self, request: r.Removexattr) -> None:
         """Remove an extended attribute, else ENODATA; left out, EOPNOTSUPP."""
-        raise _unimplemented()
+        raise unimplemented()
 
     # --- Open files
 
     async def open(self, request: r.Open) -> Opened:
-        """Open a regular file; by default with handle 0.
+        """Open a regular file; by default with handle 0, or EROFS for writing.
 
         FuseError(ENOSYS) means that nothing is ever to be done at open: the kernel
         asks no more, keeps its page cache over opens, and sends no RELEASE.
         """
+        if request.flags & os.O_ACCMODE and not may_be_opened_to_write(
+            self, Filesystem
+        ):
+            raise FuseError(errno.EROFS)
         return Opened()
 
     async def read(self, request: r.Read) -> Buffer | FileData:
@@ -240,11 +249,11 @@ class Filesystem:
         A buffer is sent uncopied: do not change it until the next checkpoint.
         `FileData` names an open file in place of its bytes.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def write(self, request: r.Write) -> int:
         """Write ``data`` at ``offset``, return the number of bytes written."""
-        raise _unimplemented()
+        raise unwritable(self, Filesystem, errno.EINVAL)
 
     async def flush(self, request: r.Flush) -> None:
         """Close one descriptor; an error goes to close(2); left out, it succeeds.
@@ -253,7 +262,7 @@ class Filesystem:
         ``lock_owner``.  Whoever is killed interrupts its own FLUSH: it is started
         nevertheless, but already cancelled; shield what must be done.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def release(self, request: r.Release) -> None:
         """Let go of a handle.  Nobody waits for it and errors reach nobody.
@@ -265,11 +274,11 @@ class Filesystem:
 
     async def fsync(self, request: r.Fsync) -> None:
         """Write a file to stable storage; left out, fsync(2) succeeds."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def fallocate(self, request: r.Fallocate) -> None:
         """Change a file's space; left out, fallocate(2) is EOPNOTSUPP."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def lseek(self, request: r.Lseek) -> int:
         """Find data or a hole, else ENXIO; left out, a file is all data.
@@ -277,7 +286,7 @@ class Filesystem:
         Returns:
           An offset in bytes.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def copy_file_range(self, request: r.CopyFileRange) -> int:
         """Copy between files; left out, the kernel reads and writes.
@@ -285,11 +294,11 @@ class Filesystem:
         Returns:
           The number of bytes copied; fewer than asked is fine.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def getlk(self, request: r.Getlk) -> FileLock:
         """Return the lock that stands in the way, or one of type UNLCK."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def setlk(self, request: r.Setlk) -> None:
         """Take or drop a lock, EAGAIN if it is taken.
@@ -297,23 +306,23 @@ class Filesystem:
         Left out, the kernel keeps locks itself, which serves a filesystem that
         only this machine sees.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def setlkw(self, request: r.Setlkw) -> None:
         """Take or drop a lock, waiting while it is taken; any signal cancels."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def ioctl(self, request: r.Ioctl) -> IoctlReply:
         """Do what ioctl(2) asks; left out, ENOTTY."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def poll(self, request: r.Poll) -> int:
         """Return which of ``request.events`` are ready; left out, always all."""
-        raise _unimplemented()
+        raise unimplemented()
 
     async def bmap(self, request: r.Bmap) -> int:
         """Return the device's block of a file's block (fuseblk only); left out, 0."""
-        raise _unimplemented()
+        raise unimplemented()
 
     # --- Open directories
 
@@ -341,7 +350,7 @@ class Filesystem:
         Or give each an ``offset`` of your own: then return those after the cookie
         ``request.offset`` (0 is the start), as many as you like; none means the end.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def readdirplus(self, request: r.Readdirplus) -> Iterable[DirEntry]:
         """Return the entries of a directory, each with the `Entry` of its name.
@@ -354,14 +363,14 @@ class Filesystem:
         Where the kernel goes over to names alone in the midst of a generator,
         ``readdir`` is asked for them, and what was listed is left out of its answer.
         """
-        raise _unimplemented()
+        raise unimplemented()
 
     async def releasedir(self, request: r.Releasedir) -> None:
         """Let go of a directory's handle, as ``release``."""
 
     async def fsyncdir(self, request: r.Fsyncdir) -> None:
         """Write a directory to stable storage; left out, fsync(2) succeeds."""
-        raise _unimplemented()
+        raise unimplemented()
 
 
 def implements(filesystem: Filesystem, method: str) -> bool:
@@ -371,5 +380,4 @@ def implements(filesystem: Filesystem, method: str) -> bool:
       filesystem: Any filesystem.
       method: The name of a method: ``setlk``.
     """
-    own = getattr(filesystem, method)
-    return getattr(own, "__func__", own) is not getattr(Filesystem, method)
+    return overrides(filesystem, Filesystem, method)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Self
 
 import attrs
@@ -19,6 +21,7 @@ __all__ = [
     "IoctlReply",
     "Opened",
     "Statfs",
+    "look_up_owner_anew",
 ]
 
 #: Anything that ``os.writev`` takes: payloads are sent as they are, uncopied but for
@@ -27,6 +30,20 @@ Buffer = bytes | bytearray | memoryview
 
 #: The lifetime of names and attributes in the kernel's cache, as in libfuse.
 DEFAULT_VALID = 1.0
+
+#: The times that nobody has given.  They never change while a program runs: with a new
+#: mtime at each stat(2) the kernel would drop the page cache, and make(1) rebuild.
+_STARTED_NS = time.time_ns()
+
+#: Two system calls take as long as all the rest of a FileAttr.
+_uid = lru_cache(os.getuid)
+_gid = lru_cache(os.getgid)
+
+
+def look_up_owner_anew() -> None:
+    """Have attributes belong to whoever runs the program now: it mounts something."""
+    _uid.cache_clear()
+    _gid.cache_clear()
 
 
 @attrs.define
@@ -40,11 +57,14 @@ class FileAttr:
       mode: File type and permissions (``st_mode``).
       nlink: Number of hard links.
       size: Bytes.
-      blocks: 512-byte units in use.
-      uid: Owner.
-      gid: Group.
+      blocks: 512-byte units in use; by default as many as ``size`` takes.  Less than
+        that tells tar(1) and cp(1) that the file has holes: 0 is all hole, and they
+        do not read it.
+      uid: Owner; by default who mounts, or before that who runs the program.
+      gid: Group; likewise.
       rdev: Device number as of ``os.makedev``, for device nodes.
-      atime_ns: Last access, nanoseconds since the epoch; may be negative.
+      atime_ns: Last access, nanoseconds since the epoch; may be negative.  All three
+        times are by default when the program started.
       mtime_ns: Last change of the contents.
       ctime_ns: Last change of the inode.
       btime_ns: Birth, or None where it is not known; only STATX carries it.
@@ -60,13 +80,13 @@ class FileAttr:
     mode: int
     nlink: int = 1
     size: int = 0
-    blocks: int = 0
-    uid: int = 0
-    gid: int = 0
+    blocks: int | None = None
+    uid: int = attrs.Factory(_uid)
+    gid: int = attrs.Factory(_gid)
     rdev: int = 0
-    atime_ns: int = 0
-    mtime_ns: int = 0
-    ctime_ns: int = 0
+    atime_ns: int = _STARTED_NS
+    mtime_ns: int = _STARTED_NS
+    ctime_ns: int = _STARTED_NS
     btime_ns: int | None = None
     blksize: int = 4096
     flags: int = 0
@@ -109,6 +129,20 @@ class FileAttr:
         """Whether this is a directory."""
         return stat.S_ISDIR(self.mode)
 
+    @property
+    def blocks_in_use(self) -> int:
+        """What st_blocks shows: ``blocks``, or as many as ``size`` takes."""
+        return -(-self.size // 512) if self.blocks is None else self.blocks
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both show the same, whether or not it was given."""
+        if not isinstance(other, FileAttr):
+            return NotImplemented
+        return self._shown() == other._shown()
+
+    def _shown(self) -> tuple[object, ...]:
+        return attrs.astuple(attrs.evolve(self, blocks=self.blocks_in_use))
+
 
 def _ino(entry: Entry) -> int:
     return entry.attr.ino
@@ -142,7 +176,8 @@ class Entry:
 
         A plain ENOENT says the same, but the kernel asks again each time.
         """
-        return cls(FileAttr(ino=0, mode=0), nodeid=0, entry_valid=entry_valid)
+        nothing = FileAttr(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+        return cls(nothing, nodeid=0, entry_valid=entry_valid)
 
 
 @attrs.define
@@ -262,6 +297,9 @@ class IoctlReply:
 @attrs.define
 class Statfs:
     """The state of the filesystem: what statfs(2) and df(1) show.
+
+    All zero by default, as in /proc: df(1) leaves it out then.  What can be written
+    had better tell its space, for some programs look before they write.
 
     Source: ``struct fuse_kstatfs`` in linux/fuse.h.
 

@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
 
 import attrs
 import trio
@@ -48,7 +49,10 @@ def limits_of(
     methods = {row.method for row in OPERATIONS.values()} - {"release", "releasedir"}
     named = timeout if isinstance(timeout, Mapping) else {}
     if unknown := set(named) - methods:
-        message = f"timeout: there is no operation {min(unknown)!r} to limit"
+        name = min(unknown)
+        near = get_close_matches(name, sorted(methods), n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        message = f"timeout: there is no operation {name!r} to limit{meant}"
         raise ValueError(message)
     general = timeout if not isinstance(timeout, Mapping) else math.inf
     if not all(seconds > 0 for seconds in (general, *named.values())):

@@ -29,6 +29,7 @@ from triofuse.session.backings import Backings
 from triofuse.session.listings import Listings
 from triofuse.wire.listing import Page
 from triofuse.wire.opcodes import Opcode
+from triofuse.wire.replies import CREATED, OPENED, ReplyError
 
 __all__ = ["TRACKED", "Handles"]
 
@@ -92,16 +93,17 @@ class Handles:
             opened = await self._filesystem.open(request)
         except FuseError as exc:
             return self._open_needless(Opcode.OPEN, exc)
+        OPENED.check(opened)
         return self._note_file(request.nodeid, opened, request.flags)
 
     async def create(self, request: Create) -> tuple[Entry, Opened]:
         """Make a file and note its handle."""
-        entry, opened = await self._filesystem.create(request)
+        entry, opened = _pair(await self._filesystem.create(request))
         return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def tmpfile(self, request: Tmpfile) -> tuple[Entry, Opened]:
         """Make a nameless file and note its handle."""
-        entry, opened = await self._filesystem.tmpfile(request)
+        entry, opened = _pair(await self._filesystem.tmpfile(request))
         return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def opendir(self, request: Opendir) -> Opened:
@@ -112,6 +114,7 @@ class Handles:
             opened = await self._filesystem.opendir(request)
         except FuseError as exc:
             return self._open_needless(Opcode.OPENDIR, exc)
+        OPENED.check(opened)
         self._note(Releasedir, request.nodeid, opened, request.flags)
         return opened
 
@@ -226,3 +229,15 @@ class Handles:
             self._opens.pop(key, None)
             self._endless.discard(key)
         return was_open
+
+
+def _pair(created: tuple[Entry, Opened]) -> tuple[Entry, Opened]:
+    """Return the answer to CREATE, which is used before it is encoded.
+
+    Raises:
+      ReplyError: It is something else.
+    """
+    match created:
+        case (Entry(), Opened()):
+            return created
+    raise ReplyError(CREATED.mistake_in(created))

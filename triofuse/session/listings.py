@@ -16,6 +16,7 @@ from triofuse.filesystem.replies import DirEntry, Entry
 from triofuse.filesystem.requests import Forget, Readdir, Readdirplus
 from triofuse.wire.directories import NumberedListing, begin_listing
 from triofuse.wire.listing import BY_NAME, Listing, Page
+from triofuse.wire.replies import ENTRIES
 
 __all__ = ["Listings"]
 
@@ -119,9 +120,13 @@ class Listings:
     async def _read(
         self, request: Readdir | Readdirplus, *, plus: bool
     ) -> Iterable[DirEntry]:
-        if plus:
-            return await self._filesystem.readdirplus(cast(Readdirplus, request))
-        return await self._filesystem.readdir(cast(Readdir, request))
+        entries = await (
+            self._filesystem.readdirplus(cast(Readdirplus, request))
+            if plus
+            else self._filesystem.readdir(cast(Readdir, request))
+        )
+        ENTRIES.check(entries)
+        return entries
 
     def _close(self, listing: Listing | NumberedListing | None) -> None:
         if listing is None:

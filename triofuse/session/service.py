@@ -21,14 +21,14 @@ from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import Buffer, FileData
 from triofuse.filesystem.requests import Forget, Release, Request
-from triofuse.session.exceptions import unwrapped
+from triofuse.session.complaints import UNANSWERED, Complaints, errno_of
 from triofuse.session.file_buffers import FileBuffers, read_file
 from triofuse.session.handles import TRACKED, Handles
 from triofuse.session.pending import Serving
 from triofuse.session.statistics import Tally
+from triofuse.session.unread import UnreadFiles
 from triofuse.wire.decode import Message, operation_name
 from triofuse.wire.encode import StillInFile, encode_error, encode_header
-from triofuse.wire.errors import ProtocolError
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import Operation
 
@@ -38,9 +38,6 @@ _log = logging.getLogger("triofuse")
 
 #: A line for each request and each reply, at DEBUG.
 _trace = logging.getLogger("triofuse.trace")
-
-#: The kernel takes errors up to here (fuse_dev_do_write()).
-_MAX_ERRNO = 511
 
 #: Bytes up to which a body is copied behind its header: cheaper than for the kernel
 #: to pin the pages of two buffers.
@@ -98,10 +95,12 @@ class Service:
     _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False)
     _splicer: Splicer = attrs.field(init=False)
     _now: Callable[[], float] = attrs.field(init=False)
+    _complaints: Complaints = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time
         self._splicer = self._sender.splicer()
+        self._complaints = Complaints(self._filesystem, self.strict)
         self.tallies = defaultdict(Tally)
         self._bound = {
             opcode: (
@@ -123,6 +122,9 @@ class Service:
         """Return the method of a row: of the handles where they stand before it."""
         owner = self._handles if operation.method in TRACKED else self._filesystem
         method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
+        if operation.opcode == Opcode.RELEASE and UnreadFiles.concern(self._filesystem):
+            reads = self.tallies[Opcode.READ]
+            return UnreadFiles(self._filesystem, method, reads).release
         return method
 
     async def serve(self, serving: Serving) -> None:
@@ -136,7 +138,7 @@ class Service:
             return
         decode, method, encode, tally, operation = bound
         request: Request | None = None
-        value: Any = None
+        value: Any = UNANSWERED
         try:
             request = decode(message)
             if self._watching:
@@ -148,12 +150,12 @@ class Service:
                 await self._reply_from_file(serving, tally, value)
                 return
         except BaseException as exc:  # noqa: BLE001  (the one place that answers EIO)
-            error = _errno_of(exc, serving)
+            error = errno_of(exc, serving)
             if not serving.answered:
                 await self.answer(unique, error)
             self._count_failed(tally, serving, error)
             await self._take_back(operation, request, value)
-            self._judge(operation, request, exc)
+            self._complaints.judge(operation, request, exc, value)
             return
         if self._tracing:
             _trace.debug("%d <- OK, %d bytes", unique, len(body))
@@ -268,7 +270,7 @@ class Service:
 
         Normal for a caller that was killed meanwhile (ENOENT on the reply).
         """
-        if value is None:
+        if value is None or value is UNANSWERED:
             return
         try:
             undoing = operation.undo(value, request)
@@ -283,47 +285,3 @@ class Service:
             self._handles.forget(request)
         elif isinstance(request, Release):
             await self._handles.release_quietly(request)
-
-    def _judge(
-        self, operation: Operation, request: Request | None, exc: BaseException
-    ) -> None:
-        """Log what is a bug, raise what is not for the caller of the request only."""
-        cause = unwrapped(exc)
-        if isinstance(cause, OSError):
-            return
-        if isinstance(cause, BaseExceptionGroup):
-            cancelled, others = cause.split(trio.Cancelled)
-            if cancelled is not None and isinstance(others, ExceptionGroup):
-                # What else went wrong must not pass where the cancellation ends.
-                self._judge(operation, request, others)
-                raise cancelled
-        if not isinstance(cause, Exception):  # Cancelled, KeyboardInterrupt
-            raise exc
-        if isinstance(cause, ProtocolError):
-            _log.error("the kernel's message makes no sense: %s", exc)
-            return
-        method = f"{type(self._filesystem).__name__}.{operation.method}"
-        _log.error("%s failed: %r", method, request, exc_info=exc)
-        if self.strict:
-            raise exc
-
-
-def _errno_of(exc: BaseException, serving: Serving) -> int:
-    """Return the errno to answer for an exception.
-
-    ENOSYS would switch the operation off for good: only FuseError can mean that.
-    """
-    cause = unwrapped(exc)
-    if not isinstance(cause, Exception):
-        if serving.expired:
-            return errno.ETIMEDOUT
-        return errno.EINTR if serving.cancelled else errno.ECONNABORTED
-    if not isinstance(cause, OSError):
-        return errno.EIO
-    error = cause.errno
-    if error is None or not 0 < error <= _MAX_ERRNO:
-        _log.error("an OSError without a usable errno becomes EIO", exc_info=exc)
-        return errno.EIO
-    if error == errno.ENOSYS and not isinstance(cause, FuseError):
-        return errno.EOPNOTSUPP
-    return error

@@ -7,9 +7,9 @@ opens it closes.  However it ends, the filesystem's handles are released, its
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
+import stat
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Self, TypedDict, Unpack
@@ -19,8 +19,12 @@ import trio
 
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
+from triofuse.device.mount_error import MountError
+from triofuse.filesystem.checks import check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
+from triofuse.filesystem.replies import look_up_owner_anew
+from triofuse.session.arguments import check_settings
 from triofuse.session.backings import Backings
 from triofuse.session.control import Control
 from triofuse.session.deadlines import Deadlines, limits_of
@@ -33,6 +37,7 @@ from triofuse.session.notifier import SessionNotifier
 from triofuse.session.pending import Pending, descent_noted
 from triofuse.session.polling import Polling
 from triofuse.session.reader import Reader
+from triofuse.session.root import check_root
 from triofuse.session.service import Service
 from triofuse.session.signals import Look, Signals, look_at_thread
 from triofuse.session.statistics import SessionStatistics
@@ -73,17 +78,10 @@ def check_options(options: SessionOptions) -> None:
     """See whether a session can be made with these.
 
     Raises:
-      ValueError: One of them is not above 0, or there is no operation of that name.
+      TypeError: There is no such argument, or it is of another type.
+      ValueError: One of them is out of range, or there is no operation of that name.
     """
-    numbers = {
-        "max_handlers": options.get("max_handlers", 1),
-        "max_payload": options.get("max_payload", 1),
-    }
-    for name, number in numbers.items():
-        if number < 1:
-            message = f"{name} must be at least 1, not {number}"
-            raise ValueError(message)
-    limits_of(options.get("timeout", math.inf))
+    check_settings(options, SessionOptions.__annotations__)
 
 
 @attrs.define(eq=False)
@@ -99,6 +97,8 @@ class Session:
         knows no allow_root: it lets all in, and others get EACCES here.
       default_permissions: Whether it is mounted with that option, on which
         ``InitFlags.ALLOW_IDMAP`` depends; None where somebody else has mounted it.
+      root_type: ``stat.S_IFDIR`` or ``S_IFREG``, which the root must be; None where
+        somebody else has mounted it.
       max_handlers: Requests that are served at a time.  Those past it wait, while
         INTERRUPT and FORGET still pass.
       max_payload: Bytes of large requests, that is of WRITEs, that are held at a
@@ -125,6 +125,7 @@ class Session:
     mountpoint: str = attrs.field(default="", kw_only=True)
     allowed_uids: frozenset[int] | None = attrs.field(default=None, kw_only=True)
     default_permissions: bool | None = attrs.field(default=None, kw_only=True)
+    root_type: int | None = attrs.field(default=None, kw_only=True)
     max_handlers: int = attrs.field(default=1000, kw_only=True)
     max_payload: int = attrs.field(default=_MAX_PAYLOAD, kw_only=True)
     timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
@@ -141,13 +142,9 @@ class Session:
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        check_options(
-            {
-                "max_handlers": self.max_handlers,
-                "max_payload": self.max_payload,
-                "timeout": self.timeout,
-            }
-        )
+        check_filesystem(self.filesystem)
+        names = SessionOptions.__annotations__
+        check_settings({name: getattr(self, name) for name in names}, names)
         self._pending = Pending(self.max_handlers)
         self.notifier = SessionNotifier(self.channel, self._pending)
 
@@ -159,6 +156,7 @@ class Session:
 
         The session closes it.  Who has mounted it unmounts it.
         """
+        check_options(options)
         return cls(filesystem, Channel(DevFuse(fd)), **options)
 
     async def run(
@@ -172,15 +170,17 @@ class Session:
         mount can be used.
 
         Raises:
-          TypeError: ``Filesystem.forget`` is async; nobody would await it.
+          MountError: The root of the filesystem is not what it is mounted on.
           HandshakeError: The kernel is too old, or has unmounted already.
           Exception: What ``Filesystem.init`` raised, and in strict mode what any
             other method did.
         """
+        look_up_owner_anew()
         try:
-            if inspect.iscoroutinefunction(self.filesystem.forget):
-                message = f"{type(self.filesystem).__name__}.forget() must not be async"
-                raise TypeError(message)
+            for doubt in doubts_about(
+                self.filesystem, is_directory=self.root_type != stat.S_IFREG
+            ):
+                _log.warning("%s", doubt)
             with self._scope:
                 offer = await receive_offer(
                     self.channel,
@@ -262,11 +262,25 @@ class Session:
                     outer.start_soon(self._cut_off, agreement.receive_size)
                     async with trio.open_nursery() as nursery:
                         self._start(nursery, agreement, handles, service)
-                        task_status.started(self)
+                        refusal = await self._refused_root()
+                        if refusal is None:
+                            task_status.started(self)
+                        else:
+                            nursery.cancel_scope.cancel()
                     outer.cancel_scope.cancel()
         finally:
             service.close()
             await self._clean_up("release", handles.release_all)
+        if refusal is not None:
+            raise refusal
+
+    async def _refused_root(self) -> MountError | None:
+        """Return why the mount cannot be handed to anybody."""
+        try:
+            await check_root(self.filesystem, self.root_type, self.mountpoint)
+        except MountError as exc:
+            return exc
+        return None
 
     def _start(
         self,

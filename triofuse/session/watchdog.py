@@ -23,6 +23,7 @@ import attrs
 import trio
 
 from triofuse.device.channel import Channel
+from triofuse.session.holdups import Holdups
 from triofuse.session.intake import Arrival, Intake
 from triofuse.session.pending import UNINTERRUPTED
 from triofuse.wire.decode import Message, operation_name, peek_caller
@@ -57,7 +58,7 @@ class Watchdog:
     """Looks after one session from a thread of its own.
 
     It reads the device only while the loop stands still, and hands over to the loop
-    whatever is not the cause of that.
+    whatever is not the cause of that.  Who holds the loop for long it names in the log.
     """
 
     _channel: Channel
@@ -66,6 +67,7 @@ class Watchdog:
     _over: threading.Event = attrs.field(factory=threading.Event, init=False)
     _thread: threading.Thread = attrs.field(init=False)
     _token: trio.lowlevel.TrioToken = attrs.field(init=False)
+    _holdups: Holdups = attrs.field(factory=Holdups, init=False)
     _loop: threading.Thread = attrs.field(factory=threading.current_thread, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -89,6 +91,7 @@ class Watchdog:
     def _watch(self) -> None:
         stood: object = None
         while not self._over.wait(_PERIOD):
+            self._holdups.look(self._frame())
             if not self._channel.is_readable():
                 stood = None
                 continue

@@ -10,10 +10,16 @@ from typing import Self, Unpack
 import attrs
 import trio
 
+from triofuse.filesystem.checks import check_filesystem
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.session.exceptions import unwrapped
-from triofuse.session.session import GRACE, Session, SessionOptions
+from triofuse.session.session import (
+    GRACE,
+    Session,
+    SessionOptions,
+    check_options,
+)
 from triofuse.testing.controls import ControlCalls
 from triofuse.testing.directories import DirectoryCalls
 from triofuse.testing.files import FileCalls
@@ -84,10 +90,14 @@ async def open_kernel(
         bug of the filesystem ends the block.
 
     Raises:
+      TypeError: An argument is something else than it should be.
+      MountError: The root of the filesystem is no directory and no regular file.
       ConnectionRefusedError: INIT was answered with nonsense.
       Exception: What the session raised: an error of ``Filesystem.init``, or a bug
         in strict mode.
     """
+    check_filesystem(filesystem)
+    check_options(session_options)
     offer = Offer(minor=minor, max_readahead=max_readahead, flags=flags)
     kernel, fd = FakeKernel.pair(offer)
     session_options.setdefault("strict", True)

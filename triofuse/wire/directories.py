@@ -13,6 +13,7 @@ from triofuse.filesystem.replies import Buffer, DirEntry, Entry
 from triofuse.wire.dirents import encode_attributes, encode_dirent
 from triofuse.wire.entries import EntrySource, counts, with_dots
 from triofuse.wire.listing import Listing, Page
+from triofuse.wire.replies import ReplyError, mistake_in_entry
 
 __all__ = [
     "NumberedListing",
@@ -84,6 +85,8 @@ def begin_listing(
     source = EntrySource.of(entries, plus=plus)
     first = source.take()
     if first is not None:
+        if not isinstance(first, DirEntry):
+            raise ReplyError(mistake_in_entry(first))
         source.returned.append(first)
     # Of those that give the cookies nothing is the end, if they are asked for one.
     if offset if first is None else first.offset is not None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 from triofuse.filesystem.replies import DirEntry
 from triofuse.wire import layouts
-from triofuse.wire.encode import encode_entry, encode_name
+from triofuse.wire.attributes import encode_entry
+from triofuse.wire.encode import encode_name
+from triofuse.wire.replies import ReplyError, mistake_in_entry
 
 __all__ = ["NO_ATTRIBUTES", "encode_attributes", "encode_dirent", "names_of"]
 
@@ -22,15 +26,27 @@ def encode_dirent(entry: DirEntry, cookie: int) -> bytes:
     Raises:
       ValueError: The name is none.
     """
-    name = encode_name(entry.name)
-    size = len(name)
-    fixed = _pack_dirent(entry.ino, cookie, size, entry.mode >> 12)
+    try:
+        name = encode_name(entry.name)
+        size = len(name)
+        fixed = _pack_dirent(entry.ino, cookie, size, entry.mode >> 12)
+    except (AttributeError, TypeError, ValueError, struct.error) as exc:
+        raise _explained(entry, exc) from exc
     return fixed + name + _PADDING[size & 7]
 
 
 def encode_attributes(entry: DirEntry) -> bytes:
     """Return what makes a ``struct fuse_dirent`` a ``fuse_direntplus``."""
-    return encode_entry(entry.entry, None) if entry.entry else NO_ATTRIBUTES
+    try:
+        return encode_entry(entry.entry, None) if entry.entry else NO_ATTRIBUTES
+    except (AttributeError, TypeError, ValueError, struct.error) as exc:
+        raise _explained(entry, exc) from exc
+
+
+def _explained(entry: object, exc: Exception) -> Exception:
+    """Return what is wrong with an entry, or what was raised where that is not plain."""
+    mistake = mistake_in_entry(entry)
+    return ReplyError(mistake) if mistake else exc
 
 
 def names_of(records: bytes | bytearray) -> set[str]:

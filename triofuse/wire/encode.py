@@ -9,18 +9,14 @@ the filesystem, not of the kernel.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
-from triofuse.filesystem.flags import StatxAttributes, StatxMask
 from triofuse.filesystem.replies import (
     Buffer,
     Entry,
-    FileAttr,
     FileData,
     FileLock,
     IoctlReply,
@@ -28,17 +24,16 @@ from triofuse.filesystem.replies import (
     Statfs,
 )
 from triofuse.wire import layouts
+from triofuse.wire.attributes import encode_entry
 from triofuse.wire.decode import ENCODING, ENCODING_ERRORS
 
 __all__ = [
     "StillInFile",
-    "encode_attr",
     "encode_block",
     "encode_copied",
     "encode_copied_32",
     "encode_created",
     "encode_data",
-    "encode_entry",
     "encode_error",
     "encode_header",
     "encode_ioctl",
@@ -49,16 +44,12 @@ __all__ = [
     "encode_opened",
     "encode_revents",
     "encode_statfs",
-    "encode_statx",
     "encode_target",
     "encode_written",
     "encode_xattr",
     "encode_xattr_names",
     "shortened",
 ]
-
-#: Lifetimes beyond this many seconds are for ever; the kernel's jiffies agree.
-_FOR_EVER = 1 << 32
 
 #: The device fetches a reply page by page, and memory that is in no cache so slowly
 #: that a copy pays, which warms it: 1 MiB of 64 in 94 us, not 131.  What is warm goes
@@ -70,10 +61,7 @@ _TOO_LARGE_FOR_CACHES = 16 << 20
 _READLINK_MAX = 4095
 
 _pack_header = layouts.OUT_HEADER.pack
-_pack_attr = layouts.ATTR_OUT.pack
-_pack_entry = layouts.ENTRY_OUT.pack
 _HEADER_SIZE = layouts.OUT_HEADER.size
-_NS = 1_000_000_000
 
 
 def encode_header(unique: int, size: int) -> bytes:
@@ -99,115 +87,9 @@ def encode_name(name: str) -> bytes:
     return name.encode(ENCODING, ENCODING_ERRORS)
 
 
-@lru_cache  # a filesystem uses a handful of lifetimes, and each reply has two
-def _duration(seconds: float) -> tuple[int, int]:
-    """Split seconds into whole ones and nanoseconds."""
-    if seconds >= _FOR_EVER:
-        return _FOR_EVER, 0
-    whole = int(seconds)
-    return whole, int((seconds - whole) * _NS)
-
-
-# The fields of an attribute stand in both of the next two: to pack a reply in one
-# go, without a call in between, takes two thirds of the time.
-
-
-def encode_entry(entry: Entry, request: object) -> bytes:
-    """Encode ``struct fuse_entry_out``."""
-    attr = entry.attr
-    atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
-    entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
-    attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
-    return _pack_entry(
-        entry.nodeid,
-        entry.generation,
-        entry_valid,
-        attr_valid,
-        entry_valid_nsec,
-        attr_valid_nsec,
-        attr.ino,
-        attr.size,
-        attr.blocks,
-        atime // _NS,
-        mtime // _NS,
-        ctime // _NS,
-        atime % _NS,
-        mtime % _NS,
-        ctime % _NS,
-        attr.mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-        attr.rdev,
-        attr.blksize,
-        attr.flags,
-    )
-
-
-def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
-    """Encode ``struct fuse_attr_out``."""
-    atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
-    valid, valid_nsec = _duration(attr.attr_valid)
-    return _pack_attr(
-        valid,
-        valid_nsec,
-        attr.ino,
-        attr.size,
-        attr.blocks,
-        atime // _NS,
-        mtime // _NS,
-        ctime // _NS,
-        atime % _NS,
-        mtime % _NS,
-        ctime % _NS,
-        attr.mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-        attr.rdev,
-        attr.blksize,
-        attr.flags,
-    )
-
-
 def encode_nothing(value: None, request: r.Request) -> Buffer:
     """Encode success."""
     return b""
-
-
-def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
-    """Encode ``struct fuse_statx_out``; a birth that is not known is left out."""
-    valid, valid_nsec = _duration(attr.attr_valid)
-    mask = _BASIC_STATS if attr.btime_ns is None else _BASIC_STATS_AND_BTIME
-    return layouts.STATX_OUT.pack(
-        valid,
-        valid_nsec,
-        0,
-        mask,
-        attr.blksize,
-        attr.attributes,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-        attr.mode,
-        attr.ino,
-        attr.size,
-        attr.blocks,
-        _ALL_ATTRIBUTES,
-        *divmod(attr.atime_ns, _NS),
-        *divmod(attr.btime_ns or 0, _NS),
-        *divmod(attr.ctime_ns, _NS),
-        *divmod(attr.mtime_ns, _NS),
-        os.major(attr.rdev),
-        os.minor(attr.rdev),
-        0,
-        0,
-    )
-
-
-_BASIC_STATS = int(StatxMask.BASIC_STATS)
-_BASIC_STATS_AND_BTIME = int(StatxMask.BASIC_STATS | StatxMask.BTIME)
-_ALL_ATTRIBUTES = sum(StatxAttributes)
 
 
 def encode_opened(opened: Opened, request: r.Request) -> Buffer:

@@ -17,8 +17,7 @@ import attrs
 
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import Buffer, DirEntry, Entry
-from triofuse.wire.dirents import NO_ATTRIBUTES, encode_dirent, names_of
-from triofuse.wire.encode import encode_entry
+from triofuse.wire.dirents import NO_ATTRIBUTES, encode_attributes, encode_dirent, names_of
 from triofuse.wire.entries import DOTS, EntrySource, counts, with_dots
 
 __all__ = ["BY_NAME", "Listing", "Page"]
@@ -169,7 +168,7 @@ class Listing:
         cookies = self._cookies(len(self), count)
         try:
             for entry, cookie in zip(taken, cookies, strict=False):
-                if entry.entry is not None:
+                if getattr(entry, "entry", None) is not None:
                     self._leave((entry,))
                 records.append(encode_dirent(entry, cookie))
         except BaseException:
@@ -189,9 +188,8 @@ class Listing:
         try:
             while entry := returned.pop() if returned else next(entries, None):
                 cookie = number + 1 if hashes is None else hashes[number]
-                found = entry.entry
                 try:
-                    head = encode_entry(found, None) if found else NO_ATTRIBUTES
+                    head = encode_attributes(entry)
                     record = encode_dirent(entry, cookie)
                 except BaseException:
                     returned.append(entry)
@@ -203,6 +201,7 @@ class Listing:
                 number += 1
                 heads.append(head)
                 records.append(record)
+                found = entry.entry
                 if found and found.nodeid and entry.name not in DOTS:
                     sent.append(found)
         except BaseException:

@@ -15,7 +15,7 @@ from triofuse.filesystem import requests as r
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import GetattrFlags, InitFlags, SetattrValid
 from triofuse.filesystem.replies import Buffer, Entry, FileLock, Opened
-from triofuse.wire import encode as e, layouts
+from triofuse.wire import attributes as a, encode as e, layouts, replies as due
 from triofuse.wire.decode import (
     Decoder,
     Message,
@@ -43,6 +43,7 @@ class Operation:
       decode: Makes the request from a message.
       method: The name of the filesystem's method.
       encode: Makes the body of the reply from value and request.
+      due: What the method is due to return.
       undo: Returns the requests that take the value back, where the kernel has
         refused the reply: the caller is gone.
     """
@@ -51,6 +52,7 @@ class Operation:
     decode: Callable[[Message], r.Request]
     method: str
     encode: Callable[[Any, Any], Buffer]
+    due: due.Due
     undo: Callable[[Any, Any], list[r.Request]]
 
 
@@ -86,7 +88,33 @@ def _row(
     undo: Callable[[T, R], list[r.Request]] = _undo_nothing,
 ) -> Operation:
     """Make a row, all columns of which agree on request and value."""
-    return Operation(opcode, decode, method.__name__, encode, undo)
+    return Operation(opcode, decode, method.__name__, encode, _DUE[encode], undo)
+
+
+#: What is due where an encoder takes it.
+_DUE: dict[Callable[..., Buffer], due.Due] = {
+    a.encode_attr: due.ATTR,
+    a.encode_entry: due.ENTRY,
+    a.encode_statx: due.ATTR,
+    e.encode_block: due.BLOCK,
+    e.encode_copied: due.SIZE,
+    e.encode_copied_32: due.SIZE,
+    e.encode_created: due.CREATED,
+    e.encode_data: due.DATA,
+    e.encode_ioctl: due.IOCTL,
+    e.encode_lock: due.LOCK,
+    e.encode_nothing: due.NOTHING,
+    e.encode_offset: due.OFFSET,
+    e.encode_opened: due.OPENED,
+    e.encode_revents: due.EVENTS,
+    e.encode_statfs: due.STATFS,
+    e.encode_target: due.TARGET,
+    e.encode_written: due.SIZE,
+    e.encode_xattr: due.BYTES,
+    e.encode_xattr_names: due.NAMES,
+    encode_direntplus: due.ENTRIES,
+    encode_dirents: due.ENTRIES,
+}
 
 
 # --- Requests whose fields are not just those of the wire
@@ -152,17 +180,17 @@ def _locking(request: type[L]) -> Decoder[L]:
 
 # fmt: off
 _ROWS = [
-    _row(Opcode.LOOKUP, named(r.Lookup), Filesystem.lookup, e.encode_entry, _undo_entry),
-    _row(Opcode.GETATTR, fixed(_getattr, layouts.GETATTR_IN), Filesystem.getattr, e.encode_attr),
-    _row(Opcode.SETATTR, fixed(_setattr, layouts.SETATTR_IN), Filesystem.setattr, e.encode_attr),
+    _row(Opcode.LOOKUP, named(r.Lookup), Filesystem.lookup, a.encode_entry, _undo_entry),
+    _row(Opcode.GETATTR, fixed(_getattr, layouts.GETATTR_IN), Filesystem.getattr, a.encode_attr),
+    _row(Opcode.SETATTR, fixed(_setattr, layouts.SETATTR_IN), Filesystem.setattr, a.encode_attr),
     _row(Opcode.READLINK, fixed(r.Readlink), Filesystem.readlink, e.encode_target),
-    _row(Opcode.SYMLINK, creating(r.Symlink, target=True), Filesystem.symlink, e.encode_entry, _undo_entry),
-    _row(Opcode.MKNOD, creating(r.Mknod, layouts.MKNOD_IN), Filesystem.mknod, e.encode_entry, _undo_entry),
-    _row(Opcode.MKDIR, creating(r.Mkdir, layouts.MKDIR_IN), Filesystem.mkdir, e.encode_entry, _undo_entry),
+    _row(Opcode.SYMLINK, creating(r.Symlink, target=True), Filesystem.symlink, a.encode_entry, _undo_entry),
+    _row(Opcode.MKNOD, creating(r.Mknod, layouts.MKNOD_IN), Filesystem.mknod, a.encode_entry, _undo_entry),
+    _row(Opcode.MKDIR, creating(r.Mkdir, layouts.MKDIR_IN), Filesystem.mkdir, a.encode_entry, _undo_entry),
     _row(Opcode.UNLINK, named(r.Unlink), Filesystem.unlink, e.encode_nothing),
     _row(Opcode.RMDIR, named(r.Rmdir), Filesystem.rmdir, e.encode_nothing),
     _row(Opcode.RENAME, named(r.Rename, layouts.RENAME_IN, names=2), Filesystem.rename, e.encode_nothing),
-    _row(Opcode.LINK, named(r.Link, layouts.LINK_IN), Filesystem.link, e.encode_entry, _undo_entry),
+    _row(Opcode.LINK, named(r.Link, layouts.LINK_IN), Filesystem.link, a.encode_entry, _undo_entry),
     _row(Opcode.OPEN, fixed(r.Open, layouts.OPEN_IN), Filesystem.open, e.encode_opened, _undo_opened),
     _row(Opcode.READ, fixed(r.Read, layouts.READ_IN), Filesystem.read, e.encode_data),
     _row(Opcode.WRITE, with_payload(r.Write, layouts.WRITE_IN, "size"), Filesystem.write, e.encode_written),
@@ -193,7 +221,7 @@ _ROWS = [
     _row(Opcode.COPY_FILE_RANGE, fixed(r.CopyFileRange, layouts.COPY_FILE_RANGE_IN), Filesystem.copy_file_range, e.encode_copied_32),
     _row(Opcode.SYNCFS, fixed(r.Syncfs, layouts.SYNCFS_IN), Filesystem.syncfs, e.encode_nothing),
     _row(Opcode.TMPFILE, creating(r.Tmpfile, layouts.CREATE_IN, nameless=True), Filesystem.tmpfile, e.encode_created, _undo_created),
-    _row(Opcode.STATX, fixed(_statx, layouts.STATX_IN), Filesystem.statx, e.encode_statx),
+    _row(Opcode.STATX, fixed(_statx, layouts.STATX_IN), Filesystem.statx, a.encode_statx),
     _row(Opcode.COPY_FILE_RANGE_64, fixed(r.CopyFileRange, layouts.COPY_FILE_RANGE_IN), Filesystem.copy_file_range, e.encode_copied),
 ]
 # fmt: on
@@ -211,8 +239,8 @@ _OLDER_REQUESTS = [
 #: Reply structs that were shorter: up to which minor, the size then and now.
 _OLDER_REPLIES: list[tuple[int, Callable[[Any, Any], Buffer], int, layouts.Layout]] = [
     (4, e.encode_statfs, 48, layouts.STATFS_OUT),
-    (9, e.encode_attr, 96, layouts.ATTR_OUT),
-    (9, e.encode_entry, 120, layouts.ENTRY_OUT),
+    (9, a.encode_attr, 96, layouts.ATTR_OUT),
+    (9, a.encode_entry, 120, layouts.ENTRY_OUT),
     (9, e.encode_created, 120, layouts.ENTRY_OUT),
 ]
 

@@ -1,0 +1,209 @@
+"""The words of ``-o``: what each says to a filesystem, and what none of them says.
+
+The law: as in libfuse the later of two words counts.  A word is honoured, or it says
+nothing to a filesystem, or it is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Final
+
+import attrs
+
+__all__ = [
+    "KERNEL_OWNED",
+    "MS_DIRSYNC",
+    "MS_NODEV",
+    "MS_NOEXEC",
+    "MS_NOSUID",
+    "MS_RDONLY",
+    "MS_SYNCHRONOUS",
+    "NAMED",
+    "SWITCHES",
+    "VALUES",
+    "Switch",
+    "read_words",
+    "suggestion",
+]
+
+# Flags of mount(2), from linux/mount.h.
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_SYNCHRONOUS: Final = 16
+MS_DIRSYNC: Final = 128
+MS_NOSYMFOLLOW: Final = 256
+MS_NOATIME: Final = 1024
+
+
+@attrs.frozen
+class Switch:
+    """A word that stands for a flag of mount(2), or for its absence.
+
+    Attributes:
+      field: The field of `MountOptions` that it sets.
+      setting: To what.
+      flag: The flag of mount(2); 0 where it stands for the absence.
+      since_3_18: Whether fusermount3 knows it only from libfuse 3.18 on.
+    """
+
+    field: str
+    setting: bool
+    flag: int = 0
+    since_3_18: bool = False
+
+
+SWITCHES: Final = {
+    "ro": Switch("read_only", True, MS_RDONLY),
+    "rw": Switch("read_only", False),
+    "nosuid": Switch("suid", False, MS_NOSUID),
+    "suid": Switch("suid", True),
+    "nodev": Switch("dev", False, MS_NODEV),
+    "dev": Switch("dev", True),
+    "noexec": Switch("exec", False, MS_NOEXEC),
+    "exec": Switch("exec", True),
+    "sync": Switch("sync", True, MS_SYNCHRONOUS),
+    "async": Switch("sync", False),
+    "dirsync": Switch("dirsync", True, MS_DIRSYNC),
+    "noatime": Switch("noatime", True, MS_NOATIME),
+    "atime": Switch("noatime", False),
+    "nosymfollow": Switch("symfollow", False, MS_NOSYMFOLLOW, since_3_18=True),
+    "symfollow": Switch("symfollow", True, since_3_18=True),
+}
+
+#: The words that set the field of the same name.
+NAMED: Final = frozenset(
+    {"allow_other", "allow_root", "default_permissions", "auto_unmount", "clear_stale"}
+)
+
+#: The words that take a value, and what it is.
+VALUES: Final[dict[str, type[str | int]]] = {
+    "fsname": str,
+    "subtype": str,
+    "max_read": int,
+}
+
+#: Words for mount(8), fstab(5) and systemd.mount(5), who hand them on.  Of the times
+#: the kernel keeps none for FUSE: S_NOATIME in fuse_init_inode(), fs/fuse/inode.c.
+_FOR_MOUNT8 = (
+    "defaults",
+    "auto noauto nofail _netdev _rnetdev comment",
+    "user nouser users nousers owner noowner group nogroup",
+    "uhelper helper silent loud nomand nonempty big_writes",
+    "diratime nodiratime relatime norelatime strictatime nostrictatime",
+    "lazytime nolazytime",
+)
+_SAY_NOTHING = frozenset(" ".join(_FOR_MOUNT8).split())
+
+#: Words of anybody, by how they begin: "x-systemd.automount", "X-mount.mkdir".
+_ANYBODYS = ("x-", "X-")
+
+_NEW_MOUNT = "unmount it and mount it anew"
+_OWN_WORD = "the filesystem itself says that, in what it returns: see"
+
+#: Words that ask for what cannot be had, and why.
+_REFUSED = {
+    "remount": f"a FUSE filesystem takes its options when it is mounted; {_NEW_MOUNT}",
+    "bind": "it makes no new mount; use mount --bind",
+    "rbind": "it makes no new mount; use mount --rbind",
+    "move": "it makes no new mount; use mount --move",
+    "loop": "the filesystem itself opens what it shows; give it the file",
+    "mand": "Linux has no mandatory locks since 5.15; leave it out",
+    "blkdev": "a fuseblk mount needs a block device, and triofuse opens none",
+    "uid": f"{_OWN_WORD} FileAttr.uid",
+    "gid": f"{_OWN_WORD} FileAttr.gid",
+    "umask": f"{_OWN_WORD} FileAttr.mode",
+    "entry_timeout": f"{_OWN_WORD} Entry.entry_valid",
+    "negative_timeout": f"{_OWN_WORD} Entry.negative()",
+    "attr_timeout": f"{_OWN_WORD} FileAttr.attr_valid",
+    "direct_io": f"{_OWN_WORD} Opened.flags",
+    "kernel_cache": f"{_OWN_WORD} Opened.flags",
+}
+
+#: Options of the kernel that have no field.
+_KERNELS = ("blksize", "context", "fscontext", "defcontext", "rootcontext")
+
+#: What mount(2) is told without being asked.
+KERNEL_OWNED: Final = frozenset({"fd", "rootmode", "user_id", "group_id"})
+
+#: Only the security modules understand quotes: a comma between them ends nothing.
+_PIECE = re.compile(r'((?:fs|def|root)?context="[^"\\]*")|\\(.)|(.)', re.DOTALL)
+
+
+def read_words(text: str) -> tuple[dict[str, bool | int | str], tuple[str, ...]]:
+    """Return the fields that a text sets, and the words that only the kernel knows.
+
+    Raises:
+      ValueError: A word cannot be honoured, or it is mistyped.
+    """
+    fields: dict[str, bool | int | str] = {}
+    extra: dict[str, str] = {}
+    for word in _split(text):
+        name = word.partition("=")[0]
+        if name in _REFUSED:
+            message = f"{word!r} cannot be honoured: {_REFUSED[name]}"
+            raise ValueError(message)
+        if name in _SAY_NOTHING or name.startswith(_ANYBODYS):
+            continue
+        setting = _read(word)
+        if setting is None:
+            _check_spelling(word, name)
+            extra.pop(name, None)  # it counts where it stands last
+            extra[name] = word
+        else:
+            fields[setting[0]] = setting[1]
+    return fields, tuple(extra.values())
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?``, or nothing where no name is near."""
+    near = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _known() -> Iterator[str]:
+    yield from _SAY_NOTHING
+    yield from (*SWITCHES, *NAMED, *VALUES, *_REFUSED, *_KERNELS)
+
+
+def _check_spelling(word: str, name: str) -> None:
+    """Refuse what is nearly a word: the kernel would only call it unknown."""
+    if name in KERNEL_OWNED or name in _known():
+        return
+    if meant := suggestion(name, _known()):
+        message = (
+            f"there is no option {word!r}{meant} "
+            "(what only a newer kernel knows goes into MountOptions(extra=...))"
+        )
+        raise ValueError(message)
+
+
+def _split(text: str) -> list[str]:
+    words = [""]
+    for quoted, escaped, plain in _PIECE.findall(text):
+        if plain == ",":
+            words.append("")
+        else:
+            words[-1] += quoted or escaped or plain
+    return [word for word in words if word]
+
+
+def _read(word: str) -> tuple[str, bool | int | str] | None:
+    """Return the field that a word sets, and to what; None if there is no such."""
+    if word in SWITCHES:
+        switch = SWITCHES[word]
+        return switch.field, switch.setting
+    if word in NAMED:
+        return word, True
+    name, equals, value = word.partition("=")
+    if not equals or name not in VALUES:
+        return None
+    try:
+        return name, VALUES[name](value)
+    except ValueError:
+        message = f"{name} takes a number, not {value!r}"
+        raise ValueError(message) from None

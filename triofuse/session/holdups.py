@@ -1,0 +1,121 @@
+"""Finding out who keeps the event loop for so long that nobody else is served.
+
+A look from another thread asks the loop to answer.  It costs an idle loop nothing, and
+a busy one a call every quarter of a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from types import CodeType, FrameType
+from typing import Final
+
+import attrs
+import trio
+
+__all__ = ["Holdups"]
+
+_log = logging.getLogger("triofuse")
+
+#: Looks that find the loop without an answer before it is said: a second, with those
+#: of the watchdog.
+_LOOKS: Final = 4
+
+#: Seconds for which the same place is not named again.
+_QUIET: Final = 60.0
+
+#: A loop that stands in here waits for something to do.
+_IDLE: Final = ("_io_epoll.py", "get_events")
+
+#: Where a handler begins, and which code is not the filesystem's.
+_HANDLER: Final = (os.path.join("session", "service.py"), "serve")
+_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+#: When a place was named, for all sessions of a loop.
+_named: trio.lowlevel.RunVar[dict[tuple[CodeType, int], float]] = trio.lowlevel.RunVar(
+    "_named"
+)
+
+
+@attrs.define(eq=False, repr=False)
+class Holdups:
+    """Tells of what holds the event loop for more than a second; made in the loop."""
+
+    _token: trio.lowlevel.TrioToken = attrs.field(
+        factory=trio.lowlevel.current_trio_token, init=False
+    )
+    _known: dict[tuple[CodeType, int], float] = attrs.field(init=False)
+    _answered: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _looks: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._answered.set()
+        try:
+            self._known = _named.get()
+        except LookupError:
+            self._known = {}
+            _named.set(self._known)
+
+    def look(self, frame: FrameType | None) -> None:
+        """Look where the loop stands; called four times a second from a thread.
+
+        Args:
+          frame: What the loop's thread is doing.
+        """
+        if self._answered.is_set():
+            self._looks = 0
+            if frame is not None and not _is(frame, _IDLE):
+                self._answered.clear()
+                with suppress(trio.RunFinishedError):
+                    self._token.run_sync_soon(self._answered.set)
+            return
+        self._looks += 1
+        if self._looks == _LOOKS and frame is not None:
+            self._tell(frame)
+
+    def _tell(self, frame: FrameType) -> None:
+        place, now = (frame.f_code, frame.f_lineno), time.monotonic()
+        if now - self._known.get(place, -math.inf) < _QUIET:
+            return
+        self._known[place] = now
+        stack = list(_stack_of_handler(frame))
+        _log.warning(
+            "%s has held the event loop for a second, and nobody is served meanwhile.  "
+            "Let it await, or run it in a thread: trio.to_thread.run_sync().  "
+            "It stands here:\n%s",
+            _culprit(stack),
+            "".join(traceback.format_stack(frame, len(stack) or None)).rstrip(),
+        )
+
+
+def _stack_of_handler(frame: FrameType) -> Iterator[FrameType]:
+    """Yield what a handler has called, the innermost first; nothing if it is none."""
+    called: list[FrameType] = []
+    at: FrameType | None = frame
+    while at is not None:
+        if _is(at, _HANDLER):
+            yield from called
+            return
+        called.append(at)
+        at = at.f_back
+
+
+def _culprit(stack: list[FrameType]) -> str:
+    """Return which method of the filesystem it is."""
+    for frame in reversed(stack):
+        if not frame.f_code.co_filename.startswith(_PACKAGE):
+            return f"{frame.f_code.co_qualname}()"
+    return "A task of this program"
+
+
+def _is(frame: FrameType, place: tuple[str, str]) -> bool:
+    file, function = place
+    code = frame.f_code
+    return code.co_name == function and code.co_filename.endswith(file)

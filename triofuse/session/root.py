@@ -1,0 +1,116 @@
+"""The root of a filesystem, looked at before its mount is handed to anybody.
+
+The kernel has made the root's inode from the mountpoint's type.  A root of another
+type makes it refuse everything with EIO, for good: ``fuse_make_bad()`` in
+fs/fuse/fuse_i.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import threading
+from typing import Final
+
+import trio
+
+from triofuse.device.mount_error import MountError
+from triofuse.filesystem.filesystem import Filesystem, implements
+from triofuse.filesystem.replies import FileAttr
+from triofuse.filesystem.requests import Getattr
+from triofuse.wire.opcodes import FUSE_ROOT_ID
+
+__all__ = ["check_root"]
+
+_log = logging.getLogger("triofuse")
+
+#: Seconds for which a mount waits for the root's attributes.  They may take longer, for
+#: a program may do what they need only when it has its mount.
+_PATIENCE: Final = 1.0
+
+#: Turns of the loop in which what has nothing to wait for is done.
+_TURNS: Final = 3
+
+_KINDS: Final = {stat.S_IFDIR: "a directory", stat.S_IFREG: "a regular file"}
+
+
+async def check_root(
+    filesystem: Filesystem, root_type: int | None, mountpoint: str
+) -> None:
+    """Ask for the attributes of the root, as if a process had called stat(2).
+
+    An error is not the mount's end: what is behind the filesystem may be away for a
+    moment.  It is logged, as is a bug.
+
+    Args:
+      filesystem: It is served already.
+      root_type: S_IFDIR or S_IFREG.  None for either: then somebody else has mounted
+        it, or nobody, and nothing is waited for.
+      mountpoint: For the error.
+
+    Raises:
+      MountError: The root is of another type.
+    """
+    if not implements(filesystem, "getattr"):
+        return
+    name = f"{type(filesystem).__name__}.getattr()"
+    attr: object = None
+    over = threading.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            nonlocal attr
+            attr = await _getattr(filesystem, name)
+            over.set()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(ask)
+        try:
+            await _wait(over, _PATIENCE if root_type else 0.0)
+        finally:
+            over.set()  # or the thread would go on waiting
+        nursery.cancel_scope.cancel()
+    if isinstance(attr, FileAttr) and isinstance(attr.mode, int):
+        _check_type(attr.mode, root_type, mountpoint, name)
+
+
+async def _wait(over: threading.Event, seconds: float) -> None:
+    """Wait in real time, also where the program's clock is a test's."""
+    for _ in range(_TURNS):
+        await trio.lowlevel.checkpoint()
+        if over.is_set():
+            return
+    if seconds:
+        await trio.to_thread.run_sync(
+            over.wait, seconds, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )
+
+
+async def _getattr(filesystem: Filesystem, name: str) -> object:
+    request = Getattr(0, FUSE_ROOT_ID, os.getuid(), os.getgid(), os.getpid(), 0, None)
+    try:
+        return await filesystem.getattr(request)
+    except OSError as exc:
+        _log.warning("%s of the root (nodeid 1) fails: %s", name, exc)
+    except Exception:  # noqa: BLE001  (the caller of a stat(2) is told EIO)
+        _log.warning("%s of the root (nodeid 1) fails", name, exc_info=True)
+    return None
+
+
+def _check_type(mode: int, root_type: int | None, mountpoint: str, name: str) -> None:
+    kind = stat.S_IFMT(mode)
+    if kind == root_type or (root_type is None and kind in _KINDS):
+        return
+    due = _KINDS.get(root_type or stat.S_IFDIR, "a directory")
+    if kind:
+        said = f"is {_KINDS.get(kind, 'neither a directory nor a regular file')}"
+        remedy = f"the mountpoint is {due}: choose another, or another root"
+    else:
+        said = "has no file type"
+        bits = "S_IFREG" if root_type == stat.S_IFREG else "S_IFDIR"
+        remedy = f"give stat.{bits} | {mode:#o}"
+    words = f"the root is {mode:#o} by {name}, which {said}"
+    place = mountpoint or "a descriptor"
+    raise MountError(errno.ENOTDIR, place, "getattr of the root", words, remedy)

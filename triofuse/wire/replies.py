@@ -1,0 +1,200 @@
+"""What each operation is due to return, and what is wrong with something else.
+
+The law: nothing here runs unless a reply could not be sent.  A message completes the
+sentence "Hello.lookup() returned ...", so that it says what the author did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+
+from triofuse.filesystem.replies import (
+    DirEntry,
+    Entry,
+    FileAttr,
+    FileData,
+    FileLock,
+    IoctlReply,
+    Opened,
+    Statfs,
+)
+
+__all__ = ["Due", "ReplyError", "mistake_in_entry", "shown"]
+
+#: The types of the standard library that show their bytes.
+_BYTES: Final = (bytes, bytearray, memoryview)
+
+#: Characters of a value that an error shows.
+_SHOWN: Final = 80
+
+
+class ReplyError(ValueError):
+    """A filesystem returned what cannot be sent.
+
+    The message completes the sentence "Hello.lookup() returned ...".
+    """
+
+
+@attrs.frozen
+class Due:
+    """What an operation is due to return.
+
+    Attributes:
+      types: One of these.
+      words: That in words, with its article: ``an Entry``.
+      remedy: What else may be meant, or what makes the right thing.
+    """
+
+    types: tuple[type, ...]
+    words: str
+    remedy: str = ""
+
+    def check(self, value: object) -> None:
+        """See whether a value is of a type that is due.
+
+        Raises:
+          ReplyError: It is not.
+        """
+        if not isinstance(value, self.types):
+            raise ReplyError(self._instead_of(value))
+
+    def mistake_in(self, value: object) -> str | None:
+        """Return what is wrong with a value that could not be sent, if that is plain."""
+        match value:
+            case (Entry() as entry, Opened() as opened):
+                return _mistake_in_fields(entry) or _mistake_in_fields(opened)
+        if tuple in self.types or not isinstance(value, self.types):
+            return self._instead_of(value)
+        return _mistake_in_fields(value)
+
+    def _instead_of(self, value: object) -> str:
+        remedy = f" ({self.remedy})" if self.remedy else ""
+        return f"{shown(value)}; {self.words} is due{remedy}"
+
+
+def shown(value: object) -> str:
+    """Return a value in few words, with its type where that does not show."""
+    if value is None:
+        return "None"
+    text = repr(value)
+    if len(text) > _SHOWN:
+        text = f"{text[:_SHOWN]}..."
+    if isinstance(value, (str, int, float, list, tuple, dict, set, *_BYTES)):
+        return f"{text} ({type(value).__name__})"
+    return text
+
+
+#: Fields of 32 bits, as in linux/fuse.h; the others have 64.
+_FIELDS_OF_32_BITS: Final = frozenset(
+    {
+        "backing_id",
+        "blksize",
+        "bsize",
+        "flags",
+        "frsize",
+        "gid",
+        "mode",
+        "namelen",
+        "nlink",
+        "pid",
+        "rdev",
+        "type",
+        "uid",
+    }
+)
+
+
+def _mistake_in_fields(value: object) -> str | None:
+    """Return which field of a reply cannot be sent, None where all can."""
+    if not isinstance(value, (Entry, FileAttr, Opened, Statfs, FileLock, DirEntry)):
+        return None
+    article = "an" if isinstance(value, (Entry, Opened)) else "a"
+    for field in attrs.fields(type(value)):
+        name, given = field.name, getattr(value, field.name)
+        if reason := _mistake_in_field(name, given):
+            return f"{article} {type(value).__name__} with {name} {reason}"
+    return None
+
+
+def _mistake_in_field(name: str, given: Any) -> str | None:
+    """Return what is wrong with a field, after its name."""
+    if name == "attr":
+        if isinstance(given, FileAttr):
+            inner = _mistake_in_fields(given)
+            return f"which is {inner}" if inner else None
+        return f"{shown(given)}; a FileAttr is due"
+    if name == "name":
+        return _mistake_in_name(given)
+    if name == "entry" or (given is None and name in _MAY_BE_NONE):
+        return None
+    if name.endswith("_valid"):
+        if isinstance(given, int | float) and given >= 0:
+            return None
+        return f"{shown(given)}; seconds are due, 0 or more, or math.inf for ever"
+    return _mistake_in_number(name, given)
+
+
+#: Fields that are left out with None.
+_MAY_BE_NONE = frozenset({"blocks", "btime_ns", "offset", "backing_fd"})
+
+
+def _mistake_in_name(given: object) -> str | None:
+    if not isinstance(given, str):
+        remedy = " (os.fsdecode() makes one)" if isinstance(given, _BYTES) else ""
+        return f"{shown(given)}; a str is due{remedy}"
+    if not given or "/" in given or "\0" in given:
+        return f"{given!r}; a name is not empty, and has no slash and no NUL"
+    return None
+
+
+def _mistake_in_number(name: str, given: object) -> str | None:
+    is_time = name.endswith("_ns")
+    if not hasattr(given, "__index__"):
+        remedy = " of nanoseconds, as time.time_ns() returns" if is_time else ""
+        return f"{shown(given)}; an int{remedy} is due"
+    number = given.__index__()
+    if is_time:
+        low, high = -(2**63), 10**9 * 2**63
+        return None if low <= number < high else f"{number}; that is no time"
+    bits = 32 if name in _FIELDS_OF_32_BITS else 64
+    if 0 <= number < 2**bits:
+        return None
+    return f"{number}; 0..2**{bits}-1 can be sent"
+
+
+def mistake_in_entry(entry: object) -> str | None:
+    """Return what is wrong with what a listing has in place of an entry."""
+    if not isinstance(entry, DirEntry):
+        return f"{shown(entry)} in a listing; a DirEntry is due"
+    found: object = entry.entry
+    if found is not None and not isinstance(found, Entry):
+        return f"a DirEntry with entry {shown(found)}; an Entry or None is due"
+    return _mistake_in_fields(entry) or _mistake_in_fields(found)
+
+
+NOTHING: Final = Due((object,), "nothing")
+ATTR: Final = Due((FileAttr,), "a FileAttr", "or raise FuseError(errno.ENOENT)")
+ENTRY: Final = Due((Entry,), "an Entry", "or raise FuseError(errno.ENOENT)")
+OPENED: Final = Due((Opened,), "an Opened", "Opened() where there is no handle")
+CREATED: Final = Due((tuple,), "a pair (Entry, Opened)")
+DATA: Final = Due(
+    (*_BYTES, FileData),
+    "bytes, a bytearray, a memoryview or a FileData",
+    "b'' at the end",
+)
+BYTES: Final = Due(
+    _BYTES, "bytes, a bytearray or a memoryview", "or raise FuseError(errno.ENODATA)"
+)
+NAMES: Final = Due((Iterable,), "an iterable of str")
+TARGET: Final = Due((str,), "a str", "os.fsdecode() makes one of bytes")
+STATFS: Final = Due((Statfs,), "a Statfs")
+LOCK: Final = Due((FileLock,), "a FileLock", "FileLock() where nothing is in the way")
+IOCTL: Final = Due((IoctlReply,), "an IoctlReply")
+SIZE: Final = Due((int,), "the number of bytes (an int)")
+OFFSET: Final = Due((int,), "an offset (an int)", "or raise FuseError(errno.ENXIO)")
+EVENTS: Final = Due((int,), "a mask of select.POLLIN and its kin (an int)")
+BLOCK: Final = Due((int,), "the number of a block (an int)")
+ENTRIES: Final = Due((Iterable,), "an iterable of DirEntry")
