@@ -22,6 +22,7 @@ from triofuse.filesystem.replies import (
 )
 from triofuse.testing import Caller
 from triofuse.wire import layouts
+from triofuse.wire.attributes import encode_entry
 from triofuse.wire.opcodes import Opcode
 
 FILE = FileAttr(7, stat.S_IFREG | 0o644)
@@ -30,8 +31,9 @@ ENTRY = Entry(FILE)
 
 async def test_only_the_name_of_a_parent_may_lead_to_the_root() -> None:
     root = Entry(FileAttr(1, stat.S_IFDIR | 0o755))
+    body = bytes(encode_entry(root, r.Lookup(0, 7, 0, 0, 0, "..")))
 
-    async with scripted({Opcode.LOOKUP: root}) as (kernel, _):
+    async with scripted({Opcode.LOOKUP: Body(body)}) as (kernel, _):
         assert (await kernel.lookup(7, "..")).nodeid == 1
         assert kernel.lookups == {}, "the root is never forgotten"
         with pytest.raises(OSError, match="nodeid 1 is the root's"):

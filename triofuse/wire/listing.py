@@ -17,7 +17,12 @@ import attrs
 
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import Buffer, DirEntry, Entry
-from triofuse.wire.dirents import NO_ATTRIBUTES, encode_attributes, encode_dirent, names_of
+from triofuse.wire.dirents import (
+    NO_ATTRIBUTES,
+    encode_attributes,
+    encode_dirent,
+    names_of,
+)
 from triofuse.wire.entries import DOTS, EntrySource, counts, with_dots
 
 __all__ = ["BY_NAME", "Listing", "Page"]
