@@ -17,7 +17,7 @@ It shows all that POSIX wants of a filesystem, and how little of it is left to d
 - Whatever is kept counts towards the size: contents, names, targets, attributes.
 - A request that may be about gigabytes is served in steps: others do not wait for it.
 
-inodes.py has the nodes by number, memory.py what each kind of them does, names.py the
+In memory/: inodes.py has the nodes by number, nodes.py what each kind does, names.py the
 tables of directories, sparse.py the contents, space.py the memory, xattrs.py the
 extended attributes, acl.py the access control lists.  It leaves out quotas, and writing
 back from the kernel's cache.
@@ -38,14 +38,14 @@ from collections.abc import Iterable
 
 import attrs
 
-import acl
 import triofuse
-from inodes import ROOT, Nodes
-from memory import Directory, File, Node, Symlink
-from names import Link
-from space import Space
+from memory import acl
+from memory.inodes import ROOT, Nodes
+from memory.names import Link
+from memory.nodes import Directory, File, Node, Symlink
+from memory.space import Space
+from memory.xattrs import ACLS, checked
 from triofuse import DirEntry, Entry, FileAttr, FileLock, FuseError, InitFlags, Opened
-from xattrs import ACLS, checked
 
 #: Seconds for which the kernel may believe what it was told.
 VALID = math.inf

@@ -2,8 +2,8 @@
 
 It shows how a filesystem of real files is kept honest:
 
-- Whatever the kernel knows is held by a descriptor or a file handle (nodes.py), and
-  used through ``*at()`` calls (libc.py has those that Python lacks) and
+- Whatever the kernel knows is held by a descriptor or a file handle (mirror/nodes.py), and
+  used through ``*at()`` calls (mirror/libc.py has those that Python lacks) and
   ``/proc/self/fd``: never through a path, where another process could have put
   something else since the kernel looked.
 - What a caller makes is made with the caller's ids and umask, so that owners,
@@ -21,7 +21,7 @@ sixty.  The price is that a SOURCE that hangs, say on a dead server, hangs
 all requests.  What always waits for a disk goes to a thread: syncing and copying.
 
 Nobody gets more through the mirror than in SOURCE: no blocks kept for root, nothing
-past a quota (credentials.py), no descriptors that others need (shares.py).
+past a quota (mirror/credentials.py), no descriptors that others need (mirror/shares.py).
 
 It leaves out locks against users of SOURCE itself: a lock that is waited for would
 have to wait in a thread, for ever perhaps, so the kernel keeps those of the mount.
@@ -45,11 +45,9 @@ from functools import partial
 import attrs
 import trio
 
-import attributes
-import inodeflags
-import libc
 import triofuse
-from credentials import (
+from mirror import attributes, inodeflags, libc
+from mirror.credentials import (
     Capability,
     acting_as,
     charged,
@@ -58,9 +56,9 @@ from credentials import (
     making_as_caller,
     take_up,
 )
-from nodes import ROOT
-from openfiles import OpenFiles
-from tree import Tree
+from mirror.nodes import ROOT
+from mirror.openfiles import OpenFiles
+from mirror.tree import Tree
 from triofuse import (
     DirEntry,
     Entry,
@@ -121,7 +119,7 @@ class Passthrough(triofuse.Filesystem):
         config.wanted |= InitFlags.POSIX_ACL | InitFlags.DONT_MASK
         config.wanted |= InitFlags.HANDLE_KILLPRIV_V2
         config.wanted |= InitFlags.CREATE_SUPP_GROUP | InitFlags.SECURITY_CTX
-        # Most requests have no ids then: credentials.py finds them where they matter.
+        # Most requests have no ids then: mirror/credentials.py finds them where they matter.
         config.wanted |= InitFlags.ALLOW_IDMAP
         if self._tree.has_handles:
             config.wanted |= InitFlags.EXPORT_SUPPORT

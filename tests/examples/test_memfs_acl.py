@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-import acl
-from acl import Acl, AclEntry
+from memory import acl
+from memory.acl import Acl, AclEntry
 from tests.examples.conftest import example, serving
 from tests.examples.posix import NOBODY, as_user, fails
 from triofuse import FuseError

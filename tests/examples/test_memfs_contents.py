@@ -8,8 +8,8 @@ import random
 import pytest
 import trio
 
-from space import PAGE, Space
-from sparse import MAX_SIZE, STEP, SparseFile
+from memory.space import PAGE, Space
+from memory.sparse import MAX_SIZE, STEP, SparseFile
 from tests.examples.test_memfs_units import fails
 from triofuse import FuseError
 

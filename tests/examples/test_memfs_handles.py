@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-import libc
 import triofuse
 from memfs import MemFS
+from mirror import libc
 from tests.examples.posix import fails
 from tests.examples.test_memfs_acl import needs_root
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from acl import ACCESS
+from memory.acl import ACCESS
 from tests.examples.conftest import EXAMPLES, serving
 from tests.examples.posix import NOBODY, as_user, fails
 from tests.examples.test_memfs_acl import listed, needs_root

@@ -9,12 +9,11 @@ import time
 
 import pytest
 
-import acl
-import memory
 import triofuse
-from inodes import ROOT
 from memfs import MemFS
-from space import PAGE
+from memory import acl, nodes as memory
+from memory.inodes import ROOT
+from memory.space import PAGE
 from triofuse import Entry, FuseError
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import trio
 
-import libc
 import triofuse as t
+from mirror import libc
 from passthrough import Passthrough
 from tests.examples.conftest import EXAMPLES, wait_mounted
 from tests.examples.test_programs import needs, run

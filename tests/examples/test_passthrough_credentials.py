@@ -16,11 +16,9 @@ from pathlib import Path
 
 import pytest
 
-import credentials
-import inodeflags
-import libc
-from credentials import Caller, Capability
-from inodeflags import FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS
+from mirror import credentials, inodeflags, libc
+from mirror.credentials import Caller, Capability
+from mirror.inodeflags import FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS
 from tests.conftest import mounts_below
 from tests.examples.posix import NOBODY, as_user, fails
 from tests.examples.posix.tools import wait_for_tick

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from handles import HandleNumbers
-from nodes import ROOT
+from mirror.handles import HandleNumbers
+from mirror.nodes import ROOT
 from passthrough import Passthrough
 from tests.examples.posix import fails
 from tests.examples.sources import overlay

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import credentials
+from mirror import credentials
 from passthrough import Passthrough
 from tests.conftest import mounts_below
 from tests.examples.posix import NOBODY, as_user, fails

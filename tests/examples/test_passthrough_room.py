@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from mirror.shares import Shares
 from passthrough import Passthrough
-from shares import Shares
 from tests.conftest import at_work, mounts_below
 from tests.examples.posix import NOBODY, fails
 from tests.examples.sources import overlay

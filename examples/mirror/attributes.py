@@ -13,8 +13,8 @@ import errno
 import os
 import stat
 
-import libc
-from credentials import Caller, Capability, acting_as, charged
+from mirror import libc
+from mirror.credentials import Caller, Capability, acting_as, charged
 from triofuse import (
     FuseError,
     Listxattr,

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import trio
 
 import triofuse
-from memory import Directory, File, Node, Symlink
-from space import Space, cost_of
-from sparse import SparseFile
+from memory.nodes import Directory, File, Node, Symlink
+from memory.space import Space, cost_of
+from memory.sparse import SparseFile
+from memory.xattrs import Xattrs
 from triofuse import FileAttr, FuseError, Statfs
-from xattrs import Xattrs
 
 #: The kernel gives the root its number.
 ROOT = 1

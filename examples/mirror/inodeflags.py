@@ -11,8 +11,8 @@ from __future__ import annotations
 import errno
 import fcntl
 
-import libc
-from credentials import Caller, Capability, using
+from mirror import libc
+from mirror.credentials import Caller, Capability, using
 from triofuse import FuseError, Ioctl, IoctlReply
 
 #: _IOR('f', 1, long) and _IOW('f', 2, long), which are really of an int.

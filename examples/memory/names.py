@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 
 if TYPE_CHECKING:
-    from memory import Node
+    from memory.nodes import Node
 
 #: The most names of one shard.
 SHARD = 1 << 12

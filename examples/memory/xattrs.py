@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import attrs
 
-import acl
-from space import Space, cost_of
+from memory import acl
+from memory.space import Space, cost_of
 from triofuse import FuseError
 
 #: What extended attributes may be about.

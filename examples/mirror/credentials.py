@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import attrs
 
-import libc
+from mirror import libc
 from triofuse import Create, Mkdir, Mknod, Request, Symlink
 
 T = TypeVar("T")

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import attrs
 
-import acl
 import triofuse
-from acl import Acl
-from names import Link, Names
-from space import NAME_MAX, PAGE, Space, cost_of
-from sparse import SparseFile
+from memory import acl
+from memory.acl import Acl
+from memory.names import Link, Names
+from memory.space import NAME_MAX, PAGE, Space, cost_of
+from memory.sparse import SparseFile
+from memory.xattrs import CAPABILITIES, Xattrs
 from triofuse import FileAttr, FuseError
-from xattrs import CAPABILITIES, Xattrs
 
 #: The bits of a mode that say who may.
 PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-import libc
-from handles import HandleNumbers, open_root
-from shares import Shares
+from mirror import libc
+from mirror.handles import HandleNumbers, open_root
+from mirror.shares import Shares
 from triofuse import FuseError
 
 #: The kernel's number for the root.

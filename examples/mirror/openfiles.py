@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 
-from credentials import Caller, writing_as
-from shares import Shares
+from mirror.credentials import Caller, writing_as
+from mirror.shares import Shares
 from triofuse import Opened, Request
 
 

@@ -14,8 +14,8 @@ from functools import partial
 import attrs
 import trio
 
-from credentials import Caller
-from nodes import Nodes
+from mirror.credentials import Caller
+from mirror.nodes import Nodes
 from triofuse import CapabilityError, FuseError, Notifier, Request
 
 #: Seconds that a request waits for the kernel to forget: it takes a millisecond.

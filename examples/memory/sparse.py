@@ -20,7 +20,7 @@ from functools import partial
 import attrs
 import trio
 
-from space import PAGE, Ranges, Space
+from memory.space import PAGE, Ranges, Space
 from triofuse import FuseError
 
 #: The longest file, bytes.

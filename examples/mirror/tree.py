@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from credentials import Caller
-from nodes import Nodes
-from room import Room
+from mirror.credentials import Caller
+from mirror.nodes import Nodes
+from mirror.room import Room
 from triofuse import Entry, FileAttr, Forget, Notifier, Request
 
 #: Extended attributes that a security module wants a new inode to have.

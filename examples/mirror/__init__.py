@@ -1,0 +1,1 @@
+"""The parts of passthrough.py: inodes by handle, the caller's rights, descriptors."""
