@@ -87,7 +87,7 @@ class MemFS(triofuse.Filesystem):
         # File handles (NFS, open_by_handle_at) stay good when the kernel has forgotten
         # the node: it looks up "." and "..", see Nodes.find.
         wanted |= InitFlags.EXPORT_SUPPORT
-        config.want(wanted & config.offered)
+        config.wanted |= wanted  # as far as it can be had
 
     async def destroy(self) -> None:
         self._writers.clear()

@@ -130,7 +130,8 @@ class Nodes:
 
     def _attr(self, mode: int, uid: int, gid: int) -> FileAttr:
         """Return attributes for a node that is born now and has no name yet."""
-        attr = FileAttr(next(self._numbers), mode, nlink=0, uid=uid, gid=gid)
+        number = next(self._numbers)
+        attr = FileAttr(number, mode, nlink=0, blocks=0, uid=uid, gid=gid)
         attr.atime_ns = attr.mtime_ns = attr.ctime_ns = attr.btime_ns = time.time_ns()
         attr.attr_valid = self._valid
         return attr

@@ -252,13 +252,14 @@ def attributes(*kinds: int) -> st.SearchStrategy[FileAttr]:
 def entries(*kinds: int, known: bool = True) -> st.SearchStrategy[Entry]:
     """Return what LOOKUP may answer; unless it must be known, also what is not."""
     nodeids = st.integers(2, 2**64 - 1)
-    return st.builds(
+    found = st.builds(
         Entry,
         attr=attributes(*kinds),
-        nodeid=nodeids if known else st.one_of(st.just(0), nodeids),
+        nodeid=nodeids,
         generation=u64,
         entry_valid=_valid,
     )
+    return found if known else st.one_of(found, st.builds(Entry.negative, _valid))
 
 
 _opened = st.builds(Opened, fh=u64, flags=u32, backing_id=s32)
