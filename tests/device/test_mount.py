@@ -5,6 +5,7 @@ import os
 import resource
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ import trio
 from tests.device.mounts import (
     SECONDS,
     child,
+    clear,
     entries_at,
     leave_dead,
     mount_unseen,
@@ -19,11 +21,10 @@ from tests.device.mounts import (
     needs_steps,
     report,
 )
-from triofuse.device import fs_context, mountinfo
+from triofuse.device import fs_context, mountinfo, unmounting
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.mountinfo import connection_device
-from triofuse.device.mountpoint import detach
 from triofuse.device.options import MountOptions
 
 pytestmark = pytest.mark.mount
@@ -41,7 +42,7 @@ async def test_a_mount_is_listed_as_its_options_say(mountpoint: str) -> None:
 
             assert entry.fstype == "fuse.s,t u"
             assert entry.source == "a,b\\c d\n#"
-            assert entry.device == connection_device(filesystem.fd)
+            assert entry.device == connection_device(filesystem.device.fd)
             assert filesystem.path == mountpoint
 
 
@@ -68,8 +69,8 @@ def _words_at(path: str) -> list[str]:
 async def test_the_device_neither_blocks_nor_is_inherited(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as filesystem:
-            assert not os.get_blocking(filesystem.fd)
-            assert not os.get_inheritable(filesystem.fd)
+            assert not os.get_blocking(filesystem.device.fd)
+            assert not os.get_inheritable(filesystem.device.fd)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ async def test_a_pathlike_object_will_do(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         filesystem = await mount_filesystem(Path(mountpoint), MountOptions())
         await filesystem.unmount()
-    os.close(filesystem.fd)
+    filesystem.device.close()
 
 
 async def test_a_regular_file_can_be_mounted_on(mountpoint: str) -> None:
@@ -133,8 +134,12 @@ async def test_a_kernel_that_tells_less_will_do(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before 6.8 no number of a mount is unique, nor does fdinfo name the mount."""
-    monkeypatch.setattr(mountinfo, "connection_device", lambda fd: None)
-    monkeypatch.setattr(mountinfo, "unique_mount_id", lambda fd: 0)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(mountinfo, "numbers_at", refuse)
+    monkeypatch.setattr(unmounting, "mount_point_of", refuse)
 
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as filesystem:
@@ -163,7 +168,7 @@ async def test_running_out_of_descriptors_leaves_nothing_behind(
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             if filesystem is not None:
                 await filesystem.unmount()
-                os.close(filesystem.fd)
+                filesystem.device.close()
             assert entries_at(mountpoint) == []
             assert os.listdir("/proc/self/fd") == before
 
@@ -313,7 +318,7 @@ async def test_a_stale_mountpoint_is_an_error_with_a_remedy(mountpoint: str) -> 
             await mount_filesystem(mountpoint, MountOptions())
 
     assert e.value.errno == errno.ENOTCONN
-    detach(mountpoint, lazy=False)
+    clear(mountpoint)
 
 
 async def test_stale_mounts_are_cleared_away_if_wanted(mountpoint: str) -> None:
@@ -352,22 +357,22 @@ async def test_what_is_below_a_stale_mount_is_not_cleared_away(mountpoint: str) 
 
     assert e.value.errno == errno.ENOTCONN
     assert len(entries_at(mountpoint)) == 1
-    detach(mountpoint, lazy=True)
+    clear(mountpoint)
 
 
 async def test_an_inherited_descriptor_is_taken_over(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as starter:
-            os.set_blocking(starter.fd, True)
-            os.set_inheritable(starter.fd, True)
+            os.set_blocking(starter.device.fd, True)
+            os.set_inheritable(starter.device.fd, True)
 
-            path = f"/dev/fd/{starter.fd}"
+            path = f"/dev/fd/{starter.device.fd}"
             filesystem = await mount_filesystem(path, MountOptions())
             await filesystem.unmount()
 
-            assert (filesystem.path, filesystem.fd) == (path, starter.fd)
-            assert not os.get_blocking(starter.fd)
-            assert not os.get_inheritable(starter.fd)
+            assert (filesystem.path, filesystem.device.fd) == (path, starter.device.fd)
+            assert not os.get_blocking(starter.device.fd)
+            assert not os.get_inheritable(starter.device.fd)
             assert len(entries_at(mountpoint)) == 1
 
 

@@ -10,7 +10,7 @@ from triofuse.device.mountinfo import (
     MountEntry,
     connection_device,
     decode_mountinfo,
-    mount_id_of,
+    numbers_of,
     read_mounts,
 )
 
@@ -59,7 +59,7 @@ def test_fuse_is_told_by_the_type(fstype: str, is_fuse: bool) -> None:
 def test_a_descriptor_is_on_a_mount_that_is_listed() -> None:
     fd = os.open("/proc", os.O_PATH)
     try:
-        mount_id, _ = mount_id_of(fd)
+        mount_id = numbers_of(fd).mount_id
     finally:
         os.close(fd)
 

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from tests.device.mounts import SECONDS, entries_at, mount_tmpfs, mounted
-from triofuse.device import mountpoint as place
+from triofuse.device import unmounting
 from triofuse.device.libc import MNT_DETACH, umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
@@ -49,7 +49,7 @@ async def test_a_filesystem_whose_device_is_closed_is_unmounted(
 ) -> None:
     with trio.fail_after(SECONDS):
         filesystem = await mount_filesystem(mountpoint, MountOptions())
-        os.close(filesystem.fd)
+        filesystem.device.close()
 
         await filesystem.unmount()
 
@@ -157,7 +157,7 @@ async def test_a_mount_that_takes_its_place_at_the_last_moment_is_left_alone(
     with trio.fail_after(SECONDS):
         async with mounted(path) as filesystem:
             user = os.open(path, os.O_PATH)
-            monkeypatch.setattr(place, "umount2", take_its_place)
+            monkeypatch.setattr(unmounting, "umount2", take_its_place)
             await filesystem.unmount()
             monkeypatch.undo()
             os.close(user)
@@ -202,4 +202,4 @@ async def test_threads_that_wait_for_the_filesystem_do_not_keep_it_mounted(
             await filesystem.unmount()
 
             assert entries_at(mountpoint) == []
-            os.close(filesystem.fd)
+            filesystem.device.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Self, TypedDict, Unpack
@@ -21,6 +22,7 @@ from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
+from triofuse.filesystem.words import shown
 from triofuse.session.backings import Backings
 from triofuse.session.control import Control
 from triofuse.session.deadlines import Deadlines, limits_of
@@ -135,6 +137,7 @@ class Session:
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _pid: int = attrs.field(factory=os.getpid, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         check_options(
@@ -308,7 +311,7 @@ class Session:
             await reader.read()
         finally:
             watchdog.stop()
-        _log.debug("%s: the connection is over", self.mountpoint)
+        _log.info("%s is unmounted, or aborted", shown(self.mountpoint))
         self.notifier.end()
         self.finish()
         guards.cancel()
@@ -339,7 +342,12 @@ class Session:
                 raise
 
     async def _clean_up(self, what: str, clean: Callable[[], Awaitable[None]]) -> None:
-        """Do what must be done whatever has happened, in bounded time."""
+        """Do what must be done whatever has happened, in bounded time.
+
+        A forked child does nothing: its parent goes on with the same filesystem.
+        """
+        if os.getpid() != self._pid:
+            return
         with trio.move_on_after(_CLEANUP, shield=True) as scope:
             await clean()
         if scope.cancelled_caught:
