@@ -52,7 +52,8 @@ def mount(
     that, for SIGKILL, and for a server that gives up the right to unmount.
 
     What others have mounted on directories of the filesystem is unmounted with it, and
-    the log says so.  A child that is forked in the block owns nothing of the mount.
+    the log says so.  A child that is forked in the block owns nothing of the mount, and
+    leaves the block without a trace; end it by os._exit(), for trio cannot be left there.
 
     Args:
       filesystem: Whom to ask.
@@ -77,9 +78,14 @@ def mount(
 
 @attrs.frozen(eq=False, repr=False)
 class _Uninterrupted(AbstractAsyncContextManager[Session]):
-    """Raises KeyboardInterrupt at a checkpoint or in the block, and nowhere else."""
+    """Raises KeyboardInterrupt at a checkpoint or in the block, and nowhere else.
+
+    A forked child leaves it at once: its trio loop is one with its parent's, for they
+    share the epoll descriptor, and must not be run.
+    """
 
     _context: AbstractAsyncContextManager[Session]
+    _pid: int = attrs.field(factory=os.getpid, init=False)
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Session:
@@ -92,6 +98,8 @@ class _Uninterrupted(AbstractAsyncContextManager[Session]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
+        if os.getpid() != self._pid:
+            return None
         return await self._context.__aexit__(kind, exc, traceback)
 
 

@@ -59,6 +59,7 @@ def server(
     program = PROGRAM.format(path=sys.path)
     with subprocess.Popen(
         [sys.executable, "-c", program, mountpoint, change, options],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

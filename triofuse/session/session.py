@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Self, TypedDict, Unpack
@@ -137,7 +136,6 @@ class Session:
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _pid: int = attrs.field(factory=os.getpid, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         check_options(
@@ -342,12 +340,7 @@ class Session:
                 raise
 
     async def _clean_up(self, what: str, clean: Callable[[], Awaitable[None]]) -> None:
-        """Do what must be done whatever has happened, in bounded time.
-
-        A forked child does nothing: its parent goes on with the same filesystem.
-        """
-        if os.getpid() != self._pid:
-            return
+        """Do what must be done whatever has happened, in bounded time."""
         with trio.move_on_after(_CLEANUP, shield=True) as scope:
             await clean()
         if scope.cancelled_caught:
