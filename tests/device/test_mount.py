@@ -16,12 +16,15 @@ from tests.device.mounts import (
     clear,
     entries_at,
     leave_dead,
+    mount_tmpfs,
     mount_unseen,
     mounted,
     needs_steps,
     report,
+    wait_until_mounted,
 )
 from triofuse.device import fs_context, mountinfo, unmounting
+from triofuse.device.libc import umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.mountinfo import connection_device
@@ -345,6 +348,42 @@ async def test_stale_mounts_on_top_of_each_other_are_all_cleared_away(
 
         async with mounted(mountpoint, MountOptions(clear_stale=True)):
             assert len(entries_at(mountpoint)) == 1
+
+
+@root_only
+async def test_others_that_are_mounted_on_a_stale_mount_are_not_cleared_away(
+    mountpoint: str,
+) -> None:
+    with trio.fail_after(SECONDS):
+        with child("serve", mountpoint) as server:
+            wait_until_mounted(server)
+            await trio.to_thread.run_sync(os.makedirs, below := f"{mountpoint}/a/b\t")
+            await trio.to_thread.run_sync(mount_tmpfs, below)
+
+        with pytest.raises(MountError, match="mounted on the one that has died") as e:
+            await mount_filesystem(mountpoint, MountOptions(clear_stale=True))
+
+    assert f"unmount first what is mounted on it: {below!r} (tmpfs)" in e.value.remedy
+    assert e.value.errno == errno.EBUSY
+    assert len(entries_at(mountpoint)) == len(entries_at(below)) == 1
+    clear(below)
+    clear(mountpoint)
+
+
+@root_only
+async def test_a_mount_whose_name_has_a_carriage_return_hinders_no_other(
+    mountpoint: str,
+) -> None:
+    os.mkdir(odd := f"{mountpoint}/a\rb")
+    os.mkdir(place := f"{mountpoint}/place")
+    mount_tmpfs(odd)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(place, MountOptions(auto_unmount=True)):
+            assert len(entries_at(place)) == 1
+
+    assert entries_at(place) == []
+    umount2(odd, 0)
 
 
 @root_only
