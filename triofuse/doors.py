@@ -222,6 +222,9 @@ def run(
     """
     signals = [one for one in _ENDING if signal.getsignal(one) is not signal.SIG_IGN]
 
+    # Ctrl-C before there is a receiver must not come while a task is being started: that
+    # task would be neither running nor over.
+    @trio.lowlevel.enable_ki_protection
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as serving:

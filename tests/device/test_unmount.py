@@ -178,7 +178,7 @@ async def test_a_directory_that_is_swapped_on_the_way_leads_to_no_other_mount(
     for name in ("mine", "victim"):
         os.makedirs(f"{mountpoint}/{name}/mnt")
     mount_tmpfs(victim := f"{mountpoint}/victim/mnt")
-    swapped = []
+    swapped: list[str] = []
 
     def swap(target: str, flags: int) -> None:
         if not swapped:

@@ -110,6 +110,7 @@ class Handles:
         """Return the listing with its entries, likewise."""
         return await self._list(request, self._filesystem.readdirplus, plus=True)
 
+    @trio.lowlevel.enable_ki_protection
     async def release_all(self) -> None:
         """Release whatever is still open, all at once; the mount is gone."""
         for key in list(self._listings):

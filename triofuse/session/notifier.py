@@ -142,6 +142,7 @@ class SessionNotifier:
         self._minor, self._nursery = minor, nursery
         self._read_copies = read_copies
 
+    @trio.lowlevel.enable_ki_protection
     def send_deferred(self, unique: int) -> None:
         """Send what was to wait until this request is answered."""
         deferred = self._pending.deferred.pop(unique, None)

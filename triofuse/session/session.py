@@ -2,7 +2,8 @@
 
 The session owns the channel and the nursery in which everything runs; what it
 opens it closes.  However it ends, the filesystem's handles are released, its
-``destroy`` runs once, and the device is closed, which lets every caller go.
+``destroy`` runs once, and the device is closed, which lets every caller go.  Where tasks
+are started Ctrl-C is held back, or one might be neither running nor over.
 """
 
 from __future__ import annotations
@@ -230,6 +231,7 @@ class Session:
         """Wait until the session has ended: unmounted here or from outside."""
         await self._ended.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(
         self, agreement: Agreement, task_status: trio.TaskStatus[Session]
     ) -> None:
@@ -259,6 +261,7 @@ class Session:
             service.close()
             await self._clean_up("release", handles.release_all)
 
+    @trio.lowlevel.enable_ki_protection
     def _start(
         self,
         nursery: trio.Nursery,
