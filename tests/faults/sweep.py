@@ -129,6 +129,7 @@ class Life:
     clock: Clock
     client: int
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    token: trio.lowlevel.TrioToken | None = None
 
     def use(self) -> None:
         """Have the client work, and wait for it."""
@@ -137,6 +138,7 @@ class Life:
 
     async def in_block(self, options: triofuse.MountOptions) -> None:
         """Mount for the length of a block."""
+        self.token = trio.lowlevel.current_trio_token()
         with self.scope:
             async with triofuse.mount(Probe(), self.place, options):
                 self.clock.phase = "life"
@@ -168,10 +170,9 @@ class Life:
 
     def cancel(self, _: Instant) -> None:
         """Cancel the block, from whatever thread."""
-        try:
-            trio.lowlevel.current_trio_token().run_sync_soon(self.scope.cancel)
-        except RuntimeError:
-            self.scope.deadline = -1  # another thread: noticed at the next checkpoint
+        if self.token is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                self.token.run_sync_soon(self.scope.cancel)
 
 
 def _signal(number: signal.Signals) -> Callable[[Life, Instant], None]:

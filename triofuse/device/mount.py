@@ -26,8 +26,8 @@ from triofuse.device.direct_mount import mount_directly
 from triofuse.device.forks import belongs_to_parent, no_fork
 from triofuse.device.indirect_mount import mount_indirectly
 from triofuse.device.mount_error import MountError
-from triofuse.device.mount_thread import MountThread
-from triofuse.device.mountinfo import MountEntry
+from triofuse.device.mount_thread import MountThread, namespace
+from triofuse.device.mountinfo import MountEntry, read_mounts
 from triofuse.device.mountpoint import Mountpoint
 from triofuse.device.options import MountOptions
 from triofuse.device.unmounting import unmount
@@ -76,11 +76,14 @@ class Mount:
         Raises:
           MountError: Another mount covers this one, or unmounting is not allowed.
         """
-        thread = self._thread
-        if thread is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await thread.run(self._unmount, abandon=True)
+        thread, entry = self._thread, self._entry
+        if thread is None or entry is None:
+            return await trio.lowlevel.checkpoint()
+        await thread.run(self._unmount, abandon=True)
+        if namespace() not in {thread.namespace, ""}:  # unshare(2) has made a copy
+            here = _start_thread(self.path)
+            await here.run(functools.partial(_unmount_copies, entry), abandon=True)
+        return None
 
     def abandon(self) -> None:
         """Close the device, and have the mount undone; does not wait for that."""
@@ -111,6 +114,12 @@ class Mount:
         self._entry = self._thread = None
         if watcher is not None:
             watcher.dismiss()
+
+
+def _unmount_copies(entry: MountEntry) -> None:
+    for copy in read_mounts():
+        if copy.device == entry.device:
+            unmount(copy)
 
 
 #: What is undone when the interpreter ends, if not before: its loop has failed, or ran

@@ -21,7 +21,7 @@ import trio
 
 from triofuse.device.libc import unshare_directory
 
-__all__ = ["MountThread"]
+__all__ = ["MountThread", "namespace"]
 
 _T = TypeVar("_T")
 
@@ -58,9 +58,14 @@ _Jobs = queue.SimpleQueue[_Job | None]
 
 @attrs.define(eq=False, repr=False)
 class MountThread:
-    """Does one job after the other; ends with this object."""
+    """Does one job after the other; ends with this object.
+
+    Attributes:
+      namespace: The mount namespace in which it is, as ``namespace`` names it.
+    """
 
     _jobs: _Jobs
+    namespace: str
 
     @classmethod
     def start(cls) -> MountThread:
@@ -73,7 +78,7 @@ class MountThread:
         jobs: _Jobs = queue.SimpleQueue()
         name = "triofuse mount"
         threading.Thread(target=_work, args=(jobs,), name=name, daemon=True).start()
-        started = cls(jobs)
+        started = cls(jobs, namespace())
         weakref.finalize(started, jobs.put, None).atexit = False
         started.run_sync(_set_up)
         return started
@@ -130,6 +135,14 @@ class MountThread:
     def submit(self, function: Callable[[], object]) -> None:
         """Have the thread call a function, and never hear of it."""
         self._jobs.put(_Job(function, _ignore))
+
+
+def namespace() -> str:
+    """Return the name of the mount namespace of this thread; empty without /proc."""
+    try:
+        return os.readlink("/proc/thread-self/ns/mnt")
+    except OSError:
+        return ""
 
 
 def _ignore() -> None:
