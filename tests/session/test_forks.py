@@ -117,7 +117,7 @@ async def test_a_child_that_leaves_the_block_unmounts_nothing(
     with (
         trio.fail_after(SECONDS),
         subprocess.Popen(
-            [sys.executable, "-c", program, mountpoint],
+            [sys.executable, "-W", "ignore", "-c", program, mountpoint],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -151,7 +151,8 @@ def _ignore() -> None:
 
 def _work(jobs: _Jobs) -> None:
     while (job := jobs.get()) is not None:
-        job.do()
+        with contextlib.suppress(BaseException):  # of memory that is short
+            job.do()
         del job
 
 
