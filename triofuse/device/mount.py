@@ -80,9 +80,11 @@ class Mount:
         if thread is None or entry is None:
             return await trio.lowlevel.checkpoint()
         await thread.run(self._unmount, abandon=True)
+        thread.close()
         if namespace() not in {thread.namespace, ""}:  # unshare(2) has made a copy
             here = _start_thread(self.path)
             await here.run(functools.partial(_unmount_copies, entry), abandon=True)
+            here.close()
         return None
 
     def abandon(self) -> None:
@@ -169,7 +171,11 @@ async def mount_filesystem(
         await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=limiter)
         thread = _start_thread(place.path)
         mount = functools.partial(_mount, place, options, thread)
-        return await thread.run(mount, abandon=False)
+        try:
+            return await thread.run(mount, abandon=False)
+        except BaseException:
+            thread.close()
+            raise
     finally:
         place.close()
 

@@ -65,6 +65,7 @@ class MountThread:
     """
 
     _jobs: _Jobs
+    _thread: threading.Thread
     namespace: str
 
     @classmethod
@@ -77,8 +78,9 @@ class MountThread:
         """
         jobs: _Jobs = queue.SimpleQueue()
         name = "triofuse mount"
-        threading.Thread(target=_work, args=(jobs,), name=name, daemon=True).start()
-        started = cls(jobs, namespace())
+        thread = threading.Thread(target=_work, args=(jobs,), name=name, daemon=True)
+        thread.start()
+        started = cls(jobs, thread, namespace())
         weakref.finalize(started, jobs.put, None).atexit = False
         started.run_sync(_set_up)
         return started
@@ -131,6 +133,11 @@ class MountThread:
             raise TimeoutError
         result: _T = job.result()
         return result
+
+    def close(self) -> None:
+        """End the thread, which has nothing left to do, and wait for that."""
+        self._jobs.put(None)
+        self._thread.join(_PATIENCE)
 
     def submit(self, function: Callable[[], object]) -> None:
         """Have the thread call a function, and never hear of it."""
