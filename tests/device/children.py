@@ -67,7 +67,7 @@ async def once(path: str, options: MountOptions) -> None:
     if filesystem is None:
         return
     await filesystem.unmount()
-    os.close(filesystem.fd)
+    filesystem.device.close()
     print(len(entries_at(path)), "left")
     _print_children()
 
@@ -81,7 +81,7 @@ async def busy(path: str, options: MountOptions) -> None:
     await filesystem.unmount()
     print(len(entries_at(path)), "left")
     os.close(user)
-    os.close(filesystem.fd)
+    filesystem.device.close()
 
 
 async def again(path: str, options: MountOptions) -> None:
@@ -98,8 +98,8 @@ async def _mount(path: str, options: MountOptions) -> Mount | None:
         return None
     for entry in entries_at(path):
         print(entry.fstype, entry.source)
-    print("blocking" if os.get_blocking(filesystem.fd) else "non-blocking")
-    print("inherited" if os.get_inheritable(filesystem.fd) else "close-on-exec")
+    print("blocking" if os.get_blocking(filesystem.device.fd) else "non-blocking")
+    print("inherited" if os.get_inheritable(filesystem.device.fd) else "close-on-exec")
     return filesystem
 
 

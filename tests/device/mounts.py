@@ -83,13 +83,18 @@ async def mounted(
     finally:
         with trio.CancelScope(shield=True), contextlib.suppress(MountError):
             await filesystem.unmount()
-        os.close(filesystem.fd)
+        filesystem.device.close()
+
+
+def clear(path: str) -> None:
+    """Unmount what is there, whatever it is."""
+    subprocess.run(["umount", "-l", path], check=True)
 
 
 async def leave_dead(path: str) -> None:
     """Mount a filesystem and let it die: its mountpoint is stale."""
     filesystem = await mount_filesystem(path, MountOptions())
-    os.close(filesystem.fd)
+    filesystem.device.close()
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 import trio
@@ -30,13 +31,14 @@ from tests.device.mounts import (
     wait_for_mounts,
     wait_until_mounted,
 )
+from tests.session.clients import until
 from triofuse.device import direct_mount, mount as mounting
 from triofuse.device.auto_unmount import Watcher
 from triofuse.device.fusermount import find_fusermount
 from triofuse.device.libc import MNT_DETACH, umount2
 from triofuse.device.mount import Mount, mount_filesystem
 from triofuse.device.mount_error import MountError
-from triofuse.device.mountinfo import mount_id_of
+from triofuse.device.mountinfo import numbers_of
 from triofuse.device.options import MountOptions
 
 pytestmark = pytest.mark.mount
@@ -165,23 +167,32 @@ def process_of(filesystem: Mount) -> subprocess.Popen[bytes]:
 
 async def die(filesystem: Mount) -> None:
     """Do what the death of this process would do, and wait for what comes of it."""
+    close_all(filesystem)
+    await trio.to_thread.run_sync(process_of(filesystem).wait, SECONDS)
+
+
+def close_all(filesystem: Mount) -> None:
     assert filesystem._watcher is not None
-    os.close(filesystem.fd)
+    filesystem.device.close()
     filesystem._watcher.socket.close()
-    await trio.to_thread.run_sync(filesystem._watcher.process.wait, SECONDS)
 
 
 @needs_root
-async def test_it_ends_even_if_unmounting_does_not_succeed(mountpoint: str) -> None:
+async def test_it_goes_on_watching_if_unmounting_does_not_succeed(
+    mountpoint: str,
+) -> None:
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint, OPTIONS) as filesystem:
+            process = process_of(filesystem)
             mount_tmpfs(mountpoint)
 
             with pytest.raises(MountError, match="covers it"):
                 await filesystem.unmount()
 
-            assert process_of(filesystem).returncode == 0
+            assert process.poll() is None
             umount2(mountpoint, 0)
+            await filesystem.unmount()
+            assert process.returncode == 0
 
 
 async def test_neither_ctrl_c_nor_sigterm_ends_it(mountpoint: str) -> None:
@@ -235,8 +246,7 @@ async def test_the_next_mount_at_the_same_place_is_left_alone(mountpoint: str) -
         before = entries_at(mountpoint)
         umount2(mountpoint, 0)
         async with mounted(mountpoint) as foreign:
-            os.close(foreign.fd)  # so that it is dead as well
-            foreign.fd = os.open(os.devnull, os.O_RDONLY)
+            foreign.device.close()  # so that it is dead as well
             assert entries_at(mountpoint) == before
 
             await die(filesystem)
@@ -245,17 +255,23 @@ async def test_the_next_mount_at_the_same_place_is_left_alone(mountpoint: str) -
 
 
 @needs_root
-async def test_a_foreign_mount_on_top_is_left_alone(mountpoint: str) -> None:
+async def test_a_foreign_mount_on_top_is_left_alone_until_it_is_gone(
+    mountpoint: str,
+) -> None:
     with trio.fail_after(SECONDS):
         filesystem = await mount_filesystem(mountpoint, OPTIONS)
+        process = process_of(filesystem)
         mount_tmpfs(mountpoint)
+        watches = f"/proc/{process.pid}/wchan"
 
-        await die(filesystem)
+        close_all(filesystem)
+        await until(lambda: "poll" in Path(watches).read_text())
+        fstypes = [entry.fstype for entry in entries_at(mountpoint)]
+        umount2(mountpoint, 0)
+        await trio.to_thread.run_sync(process.wait, SECONDS)
 
-    fstypes = [entry.fstype for entry in entries_at(mountpoint)]
     assert fstypes == ["fuse.triofuse", "tmpfs"]
-    umount2(mountpoint, 0)
-    umount2(mountpoint, MNT_DETACH)
+    assert entries_at(mountpoint) == []
 
 
 async def test_that_somebody_else_has_unmounted_it_is_fine(mountpoint: str) -> None:
@@ -274,7 +290,8 @@ async def test_what_lives_on_elsewhere_stays_mounted(mountpoint: str) -> None:
         async with triofuse.mount(MemFS(), mountpoint):
             watcher = await trio.to_thread.run_sync(Watcher.start, mountpoint)
             root = os.open(mountpoint, os.O_PATH)
-            watcher.watch(*mount_id_of(root))
+            numbers = numbers_of(root)
+            watcher.watch(numbers.mount_id, numbers.unique_id)
             os.close(root)
 
             watcher.socket.close()

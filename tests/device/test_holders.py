@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.device.mounts import SECONDS, mount_tmpfs, mounted
 from triofuse.device import holders
 from triofuse.device.holders import holders_of
 from triofuse.device.libc import umount2
+from triofuse.filesystem.words import shown
 
 
 def test_nobody_holds_an_empty_directory(tmp_path: Path) -> None:
@@ -92,3 +94,29 @@ def test_a_mount_below_is_named(mountpoint: str) -> None:
         assert holders_of(mountpoint) == [f"the mount at {below}"]
     finally:
         umount2(below, 0)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "\rhidden", " a ", "\udcff"])
+def test_the_name_of_a_process_is_quoted_if_a_terminal_would_obey_it(
+    tmp_path: Path, name: str
+) -> None:
+    """Anybody may name his process as he likes, by prctl(2)."""
+    program = "import sys; open('/proc/self/comm', 'w', errors='surrogateescape')"
+    program += f".write({name!r}); print('ready', flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdin=pipe, stdout=pipe
+    ) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"ready\n"
+
+        (found,) = holders_of(str(tmp_path))
+
+        user.kill()
+    assert found == f"process {user.pid} ({shown(name)}) by its cwd"
+    assert found.isprintable()
+
+
+def test_what_can_be_printed_is_shown_as_it_is() -> None:
+    assert shown("naïve ~/[x] 'y'") == "naïve ~/[x] 'y'"
+    assert shown("a\nb") == r"'a\nb'"

@@ -5,6 +5,7 @@ import os
 import resource
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
@@ -12,18 +13,21 @@ import trio
 from tests.device.mounts import (
     SECONDS,
     child,
+    clear,
     entries_at,
     leave_dead,
+    mount_tmpfs,
     mount_unseen,
     mounted,
     needs_steps,
     report,
+    wait_until_mounted,
 )
-from triofuse.device import fs_context, mountinfo
+from triofuse.device import fs_context, mountinfo, unmounting
+from triofuse.device.libc import umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.mountinfo import connection_device
-from triofuse.device.mountpoint import detach
 from triofuse.device.options import MountOptions
 
 pytestmark = pytest.mark.mount
@@ -41,7 +45,7 @@ async def test_a_mount_is_listed_as_its_options_say(mountpoint: str) -> None:
 
             assert entry.fstype == "fuse.s,t u"
             assert entry.source == "a,b\\c d\n#"
-            assert entry.device == connection_device(filesystem.fd)
+            assert entry.device == connection_device(filesystem.device.fd)
             assert filesystem.path == mountpoint
 
 
@@ -68,8 +72,8 @@ def _words_at(path: str) -> list[str]:
 async def test_the_device_neither_blocks_nor_is_inherited(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as filesystem:
-            assert not os.get_blocking(filesystem.fd)
-            assert not os.get_inheritable(filesystem.fd)
+            assert not os.get_blocking(filesystem.device.fd)
+            assert not os.get_inheritable(filesystem.device.fd)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ async def test_a_pathlike_object_will_do(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         filesystem = await mount_filesystem(Path(mountpoint), MountOptions())
         await filesystem.unmount()
-    os.close(filesystem.fd)
+    filesystem.device.close()
 
 
 async def test_a_regular_file_can_be_mounted_on(mountpoint: str) -> None:
@@ -133,8 +137,12 @@ async def test_a_kernel_that_tells_less_will_do(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before 6.8 no number of a mount is unique, nor does fdinfo name the mount."""
-    monkeypatch.setattr(mountinfo, "connection_device", lambda fd: None)
-    monkeypatch.setattr(mountinfo, "unique_mount_id", lambda fd: 0)
+
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(mountinfo, "numbers_at", refuse)
+    monkeypatch.setattr(unmounting, "mount_point_of", refuse)
 
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as filesystem:
@@ -163,7 +171,7 @@ async def test_running_out_of_descriptors_leaves_nothing_behind(
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             if filesystem is not None:
                 await filesystem.unmount()
-                os.close(filesystem.fd)
+                filesystem.device.close()
             assert entries_at(mountpoint) == []
             assert os.listdir("/proc/self/fd") == before
 
@@ -313,7 +321,7 @@ async def test_a_stale_mountpoint_is_an_error_with_a_remedy(mountpoint: str) -> 
             await mount_filesystem(mountpoint, MountOptions())
 
     assert e.value.errno == errno.ENOTCONN
-    detach(mountpoint, lazy=False)
+    clear(mountpoint)
 
 
 async def test_stale_mounts_are_cleared_away_if_wanted(mountpoint: str) -> None:
@@ -343,6 +351,42 @@ async def test_stale_mounts_on_top_of_each_other_are_all_cleared_away(
 
 
 @root_only
+async def test_others_that_are_mounted_on_a_stale_mount_are_not_cleared_away(
+    mountpoint: str,
+) -> None:
+    with trio.fail_after(SECONDS):
+        with child("serve", mountpoint) as server:
+            wait_until_mounted(server)
+            await trio.to_thread.run_sync(os.makedirs, below := f"{mountpoint}/a/b\t")
+            await trio.to_thread.run_sync(mount_tmpfs, below)
+
+        with pytest.raises(MountError, match="mounted on the one that has died") as e:
+            await mount_filesystem(mountpoint, MountOptions(clear_stale=True))
+
+    assert f"unmount first what is mounted on it: {below!r} (tmpfs)" in e.value.remedy
+    assert e.value.errno == errno.EBUSY
+    assert len(entries_at(mountpoint)) == len(entries_at(below)) == 1
+    clear(below)
+    clear(mountpoint)
+
+
+@root_only
+async def test_a_mount_whose_name_has_a_carriage_return_hinders_no_other(
+    mountpoint: str,
+) -> None:
+    os.mkdir(odd := f"{mountpoint}/a\rb")
+    os.mkdir(place := f"{mountpoint}/place")
+    mount_tmpfs(odd)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(place, MountOptions(auto_unmount=True)):
+            assert len(entries_at(place)) == 1
+
+    assert entries_at(place) == []
+    umount2(odd, 0)
+
+
+@root_only
 async def test_what_is_below_a_stale_mount_is_not_cleared_away(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         await leave_dead(mountpoint)
@@ -352,22 +396,22 @@ async def test_what_is_below_a_stale_mount_is_not_cleared_away(mountpoint: str) 
 
     assert e.value.errno == errno.ENOTCONN
     assert len(entries_at(mountpoint)) == 1
-    detach(mountpoint, lazy=True)
+    clear(mountpoint)
 
 
 async def test_an_inherited_descriptor_is_taken_over(mountpoint: str) -> None:
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as starter:
-            os.set_blocking(starter.fd, True)
-            os.set_inheritable(starter.fd, True)
+            os.set_blocking(starter.device.fd, True)
+            os.set_inheritable(starter.device.fd, True)
 
-            path = f"/dev/fd/{starter.fd}"
+            path = f"/dev/fd/{starter.device.fd}"
             filesystem = await mount_filesystem(path, MountOptions())
             await filesystem.unmount()
 
-            assert (filesystem.path, filesystem.fd) == (path, starter.fd)
-            assert not os.get_blocking(starter.fd)
-            assert not os.get_inheritable(starter.fd)
+            assert (filesystem.path, filesystem.device.fd) == (path, starter.device.fd)
+            assert not os.get_blocking(starter.device.fd)
+            assert not os.get_inheritable(starter.device.fd)
             assert len(entries_at(mountpoint)) == 1
 
 

@@ -10,7 +10,8 @@ from triofuse.device.mountinfo import (
     MountEntry,
     connection_device,
     decode_mountinfo,
-    mount_id_of,
+    mounts_below,
+    numbers_of,
     read_mounts,
 )
 
@@ -40,6 +41,37 @@ def test_a_line_is_a_mount(line: bytes, entry: MountEntry) -> None:
     assert decode_mountinfo(line + b"\n") == [entry]
 
 
+@pytest.mark.parametrize("name", [b"a\rb", b"a\x0bb", b"a\x0cb", b"a\x1c\x85b", b""])
+def test_only_a_newline_ends_a_line(name: bytes) -> None:
+    before = b"1 0 0:1 / / rw - tmpfs none rw\n"
+    odd = b"5 1 0:9 / /" + name + b" rw - tmpfs " + name + b" rw\n"
+
+    mounts = decode_mountinfo(before + odd + before)
+
+    assert [entry.mount_id for entry in mounts] == [1, 5, 1]
+    assert mounts[1].source == os.fsdecode(name)
+    assert mounts[1].mount_point == f"/{os.fsdecode(name)}"
+
+
+def test_a_line_that_makes_no_sense_hides_no_other() -> None:
+    line = b"1 0 0:1 / / rw - tmpfs none rw\n"
+
+    mounts = decode_mountinfo(b"nonsense\n" + line + b"5 1 x / / - \n" + line)
+
+    assert [entry.mount_id for entry in mounts] == [1, 1]
+
+
+def test_what_stands_on_a_mount_is_found_at_any_depth() -> None:
+    lines = b"".join(
+        b"%d %d 0:%d / /%d rw - tmpfs none rw\n" % (number, parent, number, number)
+        for number, parent in [(7, 6), (2, 1), (5, 2), (6, 5), (3, 1)]
+    )
+
+    below = mounts_below(2, decode_mountinfo(lines))
+
+    assert {entry.mount_id for entry in below} == {5, 6, 7}
+
+
 @pytest.mark.parametrize(
     ("fstype", "is_fuse"),
     [
@@ -59,7 +91,7 @@ def test_fuse_is_told_by_the_type(fstype: str, is_fuse: bool) -> None:
 def test_a_descriptor_is_on_a_mount_that_is_listed() -> None:
     fd = os.open("/proc", os.O_PATH)
     try:
-        mount_id, _ = mount_id_of(fd)
+        mount_id = numbers_of(fd).mount_id
     finally:
         os.close(fd)
 
@@ -86,6 +118,12 @@ def test_an_error_without_a_remedy_says_nothing_more() -> None:
     error = MountError(5, "/mnt/x", "umount2")
 
     assert str(error) == "cannot unmount /mnt/x: umount2: Input/output error"
+
+
+def test_what_others_have_named_is_quoted_in_an_error() -> None:
+    error = MountError(1, "/mnt/\x1b[31m", "fusermount3", "one\ntwo", "ask\x07")
+
+    assert str(error) == r"cannot mount on '/mnt/\x1b[31m': 'one\ntwo' ('ask\x07')"
 
 
 def test_an_error_survives_pickling() -> None:

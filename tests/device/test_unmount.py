@@ -3,14 +3,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from typing import NoReturn
 
 import pytest
 import trio
 import trio.testing
 
+import triofuse
+from memfs import MemFS
 from tests.device.mounts import SECONDS, entries_at, mount_tmpfs, mounted
-from triofuse.device import mountpoint as place
-from triofuse.device.libc import MNT_DETACH, umount2
+from triofuse.device import unmounting
+from triofuse.device.libc import MNT_DETACH, mount_point_of, umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
@@ -49,7 +52,7 @@ async def test_a_filesystem_whose_device_is_closed_is_unmounted(
 ) -> None:
     with trio.fail_after(SECONDS):
         filesystem = await mount_filesystem(mountpoint, MountOptions())
-        os.close(filesystem.fd)
+        filesystem.device.close()
 
         await filesystem.unmount()
 
@@ -157,7 +160,7 @@ async def test_a_mount_that_takes_its_place_at_the_last_moment_is_left_alone(
     with trio.fail_after(SECONDS):
         async with mounted(path) as filesystem:
             user = os.open(path, os.O_PATH)
-            monkeypatch.setattr(place, "umount2", take_its_place)
+            monkeypatch.setattr(unmounting, "umount2", take_its_place)
             await filesystem.unmount()
             monkeypatch.undo()
             os.close(user)
@@ -165,6 +168,90 @@ async def test_a_mount_that_takes_its_place_at_the_last_moment_is_left_alone(
     assert [entry.fstype for entry in entries_at(path)] == ["tmpfs"]
     assert entries_at(f"{mountpoint}/new/mnt") == []
     umount2(path, 0)
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+async def test_a_directory_that_is_swapped_on_the_way_leads_to_no_other_mount(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch, in_use: bool
+) -> None:
+    """Its owner may do that at any moment: here just before umount2(2)."""
+    for name in ("mine", "victim"):
+        os.makedirs(f"{mountpoint}/{name}/mnt")
+    mount_tmpfs(victim := f"{mountpoint}/victim/mnt")
+    swapped: list[str] = []
+
+    def swap(target: str, flags: int) -> None:
+        if not swapped:
+            os.rename(f"{mountpoint}/mine", f"{mountpoint}/before")
+            os.symlink("victim", f"{mountpoint}/mine")
+            swapped.append(target)
+        umount2(target, flags)
+
+    with trio.fail_after(SECONDS):
+        async with mounted(f"{mountpoint}/mine/mnt") as filesystem:
+            user = os.open(f"{mountpoint}/mine/mnt", os.O_PATH) if in_use else -1
+            monkeypatch.setattr(unmounting, "umount2", swap)
+            await filesystem.unmount()
+            if in_use:
+                os.close(user)
+
+    assert swapped
+    assert len(entries_at(victim)) == 1
+    assert entries_at(f"{mountpoint}/before/mnt") == []
+    umount2(victim, 0)
+
+
+async def test_a_mount_whose_directory_is_on_the_move_is_found(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it has been looked for, it is elsewhere: nine times."""
+    os.makedirs(f"{mountpoint}/0/mnt")
+    looked = 0
+
+    def look_and_move(unique_id: int) -> str:
+        nonlocal looked
+        place = mount_point_of(unique_id)
+        if looked < 9:
+            os.rename(f"{mountpoint}/{looked}", f"{mountpoint}/{looked + 1}")
+            looked += 1
+        return place
+
+    with trio.fail_after(SECONDS):
+        async with mounted(f"{mountpoint}/0/mnt") as filesystem:
+            monkeypatch.setattr(unmounting, "mount_point_of", look_and_move)
+            await filesystem.unmount()
+
+    assert looked == 9
+    assert entries_at(f"{mountpoint}/9/mnt") == []
+
+
+async def test_what_others_have_mounted_on_it_goes_with_it_and_is_logged(
+    mountpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(SECONDS):
+        async with triofuse.mount(MemFS(), mountpoint):
+            below = f"{mountpoint}/a\rb"
+            await trio.to_thread.run_sync(os.mkdir, below)
+            await trio.to_thread.run_sync(mount_tmpfs, below)
+
+    assert entries_at(below) == entries_at(mountpoint) == []
+    assert f"what is mounted on it is unmounted with it: {below!r}" in caplog.text
+
+
+async def test_that_nobody_can_be_asked_who_uses_it_does_not_hinder_unmounting(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: str) -> NoReturn:
+        raise OSError(errno.EMFILE, "all gone")
+
+    monkeypatch.setattr(unmounting, "holders_of", fail)
+    with trio.fail_after(SECONDS):
+        async with mounted(mountpoint) as filesystem:
+            user = os.open(mountpoint, os.O_PATH)
+            await filesystem.unmount()
+            os.close(user)
+
+            assert entries_at(mountpoint) == []
 
 
 async def test_a_cancelled_unmount_leaves_the_mount_for_the_next_one(
@@ -202,4 +289,4 @@ async def test_threads_that_wait_for_the_filesystem_do_not_keep_it_mounted(
             await filesystem.unmount()
 
             assert entries_at(mountpoint) == []
-            os.close(filesystem.fd)
+            filesystem.device.close()

@@ -161,6 +161,12 @@ ENDS = [
         mounts=False,
     ),
     MountedFault(
+        "SIGHUP to the server, as of a closed terminal",
+        os.strerror(errno.ECONNABORTED),
+        _signalled(signal.SIGHUP),
+        mounts=False,
+    ),
+    MountedFault(
         "Ctrl-C in the server",
         os.strerror(errno.ECONNABORTED),
         _signalled(signal.SIGINT),

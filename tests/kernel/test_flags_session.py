@@ -159,7 +159,7 @@ async def test_a_request_without_an_answer_ends_the_connection_in_time(
 
     with trio.fail_after(50):
         mounted = await mount_filesystem(mountpoint, t.MountOptions())
-        channel = t.Channel(t.DevFuse(mounted.fd))
+        channel = t.Channel(mounted.device)
         offer = await receive_offer(
             channel, Recorder(), default_permissions=False, allow_root=False
         )

@@ -258,7 +258,7 @@ async def test_an_inherited_descriptor_is_served_and_left_mounted(
     options = triofuse.MountOptions()
     with trio.fail_after(10):
         mounted = await mount_filesystem(mountpoint, options)
-        async with triofuse.mount(Probe(), f"/dev/fd/{mounted.fd}", strict=True):
+        async with triofuse.mount(Probe(), f"/dev/fd/{mounted.device.fd}", strict=True):
             assert await read(f"{mountpoint}/plain") == TEXT
         assert is_mounted(mountpoint)
         await mounted.unmount()
@@ -269,7 +269,7 @@ async def test_a_session_runs_on_a_descriptor_of_somebody_elses(
 ) -> None:
     with trio.fail_after(10):
         mounted = await mount_filesystem(mountpoint, triofuse.MountOptions())
-        session = triofuse.Session.from_fd(Probe(), mounted.fd, strict=True)
+        session = triofuse.Session.from_fd(Probe(), mounted.device.fd, strict=True)
         async with trio.open_nursery() as nursery:
             await nursery.start(session.run)
             assert await read(f"{mountpoint}/plain") == TEXT

@@ -18,6 +18,7 @@ from typing import Final
 import attrs
 
 from triofuse.device import watcher
+from triofuse.device.forks import belongs_to_parent, no_fork
 from triofuse.device.fusermount import find_fusermount
 from triofuse.device.mount_error import MountError
 
@@ -31,10 +32,11 @@ _PATIENCE: Final = 10.0
 class Watcher:
     """The owner of a process that watches over one mount.
 
-    The process unmounts as soon as our end of its socket is closed by our death; that
-    is when the last process that has forked off us and lives has died as well.  It is
-    in a session of its own and blocks all signals: neither Ctrl-C nor the SIGTERM
-    that a service manager sends to everybody ends it before us.
+    The process unmounts as soon as our end of its socket is closed by our death; a
+    forked child of ours does not keep it open.  It is in a session of its own and blocks
+    all signals: neither Ctrl-C nor the SIGTERM that a service manager sends to everybody
+    ends it before us.  It stays what its user was when it was started, and in the mount
+    namespace of then: it may unmount what we may not any more.
 
     Attributes:
       path: The mountpoint, for errors.
@@ -46,6 +48,9 @@ class Watcher:
     process: subprocess.Popen[bytes]
     socket: socket.socket
 
+    def __attrs_post_init__(self) -> None:
+        belongs_to_parent(self)
+
     @classmethod
     def start(cls, path: str) -> Watcher:
         """Start the process; blocks until it is ready.
@@ -56,7 +61,7 @@ class Watcher:
         if getattr(sys, "frozen", False) or not sys.executable:
             raise MountError(errno.ENOSYS, path, "auto_unmount")
         try:
-            started = cls(path, *_start())
+            started = _start(path)
         except OSError as exc:
             raise MountError(exc.errno or errno.EIO, path, "auto_unmount") from None
         try:
@@ -84,6 +89,22 @@ class Watcher:
             number = exc.errno or errno.EIO
             raise MountError(number, self.path, "auto_unmount") from None
 
+    def unmount(self) -> bool:
+        """Have the process unmount lazily, here and now; blocks until it has tried.
+
+        Returns:
+          Whether the mount is gone.  If not, the process goes on watching.
+        """
+        try:
+            self.socket.sendall(watcher.UNMOUNT)
+            return self.socket.recv(1) == watcher.GONE
+        except OSError:
+            return False
+
+    def disown(self) -> None:
+        """Close the socket without a word: this is a forked child."""
+        self.socket.close()
+
     def dismiss(self) -> None:
         """End the process without letting it unmount anything; may block shortly."""
         with contextlib.suppress(OSError):  # if it has been killed
@@ -97,13 +118,13 @@ class Watcher:
                 self.process.wait()
 
 
-def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start(path: str) -> Watcher:
     program = os.path.abspath(watcher.__file__)
     # Isolated, so that nothing in the environment or the current directory is run;
     # without site-packages, for it starts four times as fast.
     command = [sys.executable, "-I", "-S", program, find_fusermount() or ""]
-    ours, theirs = socket.socketpair()
-    with theirs:
+    with no_fork, contextlib.ExitStack() as stack:
+        ours, theirs = map(stack.enter_context, socket.socketpair())
         # A blocked signal stays blocked in the child: from its first moment.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -116,9 +137,8 @@ def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
                 cwd="/",
                 start_new_session=True,
             )
-        except BaseException:
-            ours.close()
-            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return process, ours
+        stack.pop_all()
+        theirs.close()
+        return Watcher(path, process, ours)

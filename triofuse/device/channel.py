@@ -114,7 +114,10 @@ class Channel:
             return False
         poll = select.poll()
         poll.register(self.device.fd, select.POLLIN)
-        return bool(poll.poll(0))
+        try:
+            return bool(poll.poll(0))
+        except OSError:  # EINVAL: fewer descriptors are allowed than that
+            return False
 
     def sender(self) -> ChannelSender:
         """Return a sender; any number of them share the device."""

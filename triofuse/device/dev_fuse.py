@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import attrs
 import trio
 
+from triofuse.device.forks import belongs_to_parent, no_fork
+
 __all__ = ["DevFuse", "DeviceError"]
 
 DEV_FUSE = "/dev/fuse"
@@ -46,6 +48,8 @@ class DeviceError(OSError):
 class DevFuse:
     """An open /dev/fuse: the one owner of its file descriptor.
 
+    A forked child has it closed: who holds it keeps the connection alive.
+
     Attributes:
       fd: The descriptor, non-blocking and close-on-exec; -1 once it is closed, so
         that a number which the kernel has given away again is never touched.
@@ -58,6 +62,7 @@ class DevFuse:
     def __attrs_post_init__(self) -> None:
         os.set_blocking(self.fd, False)
         os.set_inheritable(self.fd, False)
+        belongs_to_parent(self)
 
     @classmethod
     def open(cls, path: str = DEV_FUSE) -> DevFuse:
@@ -66,28 +71,48 @@ class DevFuse:
         Raises:
           DeviceError: It is missing or not ours to open.
         """
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as exc:
-            raise DeviceError(exc.errno or errno.EIO, path, f"open {path}") from None
-        return cls(fd, path)
+        with no_fork:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError as exc:
+                number = exc.errno or errno.EIO
+                raise DeviceError(number, path, f"open {path}") from None
+            return cls(fd, path)
+
+    @classmethod
+    def duplicate(cls, other: DevFuse) -> DevFuse:
+        """Return another descriptor of the same connection.
+
+        Raises:
+          OSError: EMFILE: there is no descriptor left.
+        """
+        with no_fork:
+            return cls(os.dup(other.fd), other.path)
 
     def fileno(self) -> int:
         """Return the file descriptor."""
         return self.fd
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Close the device, once.  Who waits for it gets ClosedResourceError.
 
         With the last descriptor the connection ends: callers that wait get
         ECONNABORTED, later ones ENOTCONN.
         """
-        if self.fd == -1:
-            return
+        with no_fork:
+            fd, self.fd = self.fd, -1
+            if fd == -1:
+                return
+            try:
+                trio.lowlevel.notify_closing(fd)
+            except RuntimeError:
+                pass  # not in trio: close it in the thread whose tasks may wait for it
+            finally:
+                os.close(fd)
+
+    def disown(self) -> None:
+        """Close the descriptor in a forked child, which shares trio's epoll with us."""
         fd, self.fd = self.fd, -1
-        try:
-            trio.lowlevel.notify_closing(fd)
-        except RuntimeError:
-            pass  # not in trio: close it in the thread whose tasks may wait for it
-        finally:
+        if fd != -1:
             os.close(fd)

@@ -10,21 +10,29 @@ import os
 from triofuse.device.auto_unmount import Watcher
 from triofuse.device.dev_fuse import DevFuse, DeviceError
 from triofuse.device.fs_context import STRING_LIMIT, FsContext, move_mount
-from triofuse.device.libc import MNT_DETACH, UMOUNT_NOFOLLOW, mount, umount2
+from triofuse.device.libc import (
+    MNT_DETACH,
+    UMOUNT_NOFOLLOW,
+    MountNumbers,
+    mount,
+    umount2,
+)
 from triofuse.device.mount_error import MountError
-from triofuse.device.mountinfo import MountEntry, entry_of, identify, mount_id_of
+from triofuse.device.mountinfo import MountEntry, numbers_here, numbers_of
 from triofuse.device.mountpoint import Mountpoint
 from triofuse.device.options import MountOptions
 
-__all__ = ["mount_directly"]
+__all__ = ["entry_made", "mount_directly"]
 
 _Parameters = list[tuple[str, str | None]]
 
 
 def mount_directly(
     place: Mountpoint, options: MountOptions, watcher: Watcher | None
-) -> tuple[int, MountEntry | None] | None:
+) -> tuple[DevFuse, MountEntry] | None:
     """Mount; blocks no longer than the kernel takes.
+
+    To be called in a `MountThread`, for the current directory is changed.
 
     Args:
       place: Where, open.
@@ -32,9 +40,7 @@ def mount_directly(
       watcher: Who is to be told what there is to unmount.
 
     Returns:
-      The descriptor of /dev/fuse, non-blocking and close-on-exec, and the mount,
-      None if somebody has unmounted it already; None in place of all that if this
-      user may not mount.
+      The device and the mount; None if this user may not mount.
 
     Raises:
       MountError: It is not mounted.
@@ -53,14 +59,14 @@ def mount_directly(
             entry = _mount_at_once(place, options, watcher, device.fd)
         else:
             entry = _mount_in_steps(context, place, options, watcher, device.fd)
-    except OSError as exc:
+    except BaseException as exc:
         device.close()
+        if not isinstance(exc, OSError) or isinstance(exc, MountError):
+            raise
         if exc.errno == errno.EPERM:
             return None
-        if isinstance(exc, MountError):
-            raise
         raise _mount_error(exc, place, options) from None
-    return device.fd, entry
+    return device, entry
 
 
 def _open_context(options: MountOptions) -> FsContext | None:
@@ -80,46 +86,53 @@ def _mount_in_steps(
     options: MountOptions,
     watcher: Watcher | None,
     device: int,
-) -> MountEntry | None:
+) -> MountEntry:
+    """Mount with the last step: all that may fail comes before it."""
     try:
         context.configure([*_own_parameters(place, device), *options.parameters()])
         root = context.mount(options.attributes)
     finally:
         context.close()
     try:
-        # Told before there is anything in the tree, so that nothing is ever there
-        # which the watcher does not know.
+        entry = entry_made(place, numbers_of(root))
         if watcher is not None:
-            watcher.watch(*mount_id_of(root))
+            watcher.watch(entry.mount_id, entry.unique_id)
         move_mount(root, place.fd)
-        try:
-            return entry_of(root, device)
-        except OSError as exc:
-            with contextlib.suppress(OSError):
-                umount2(f"/proc/self/fd/{root}", MNT_DETACH)
-            raise _unidentified(exc, place) from exc
     finally:
         os.close(root)
+    return entry
 
 
 def _mount_at_once(
     place: Mountpoint, options: MountOptions, watcher: Watcher | None, device: int
-) -> MountEntry | None:
+) -> MountEntry:
     # A link to where the descriptor leads: no path is walked that could have changed.
     target = f"/proc/self/fd/{place.fd}"
     data = _mount_data(_own_parameters(place, device), options)
+    name = place.enter_parent()
     mount(options.fsname, target, options.fstype, options.flags, data)
     try:
-        entry = identify(place.path, device)
-        if watcher is not None and entry is not None:
+        entry = entry_made(place, numbers_here(name))
+        if watcher is not None:
             watcher.watch(entry.mount_id, entry.unique_id)
-    except OSError as exc:
+    except BaseException:
+        # In the directory that was entered before: nobody can have changed its name.
         with contextlib.suppress(OSError):
-            umount2(place.path, MNT_DETACH | UMOUNT_NOFOLLOW)
-        if isinstance(exc, MountError):
-            raise
-        raise _unidentified(exc, place) from exc
+            umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW)
+        raise
     return entry
+
+
+def entry_made(place: Mountpoint, numbers: MountNumbers) -> MountEntry:
+    """Return what is known of the mount that is made at a place."""
+    return MountEntry(
+        numbers.mount_id,
+        numbers.device,
+        place.path,
+        fstype="fuse",
+        source="",
+        unique_id=numbers.unique_id,
+    )
 
 
 def _own_parameters(place: Mountpoint, device: int) -> _Parameters:
@@ -138,10 +151,6 @@ def _mount_data(own: _Parameters, options: MountOptions) -> str:
     if len(os.fsencode(data)) >= mmap.PAGESIZE:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     return data
-
-
-def _unidentified(exc: OSError, place: Mountpoint) -> MountError:
-    return MountError(exc.errno or errno.EIO, place.path, "/proc/self/mountinfo")
 
 
 def _mount_error(exc: OSError, place: Mountpoint, options: MountOptions) -> MountError:

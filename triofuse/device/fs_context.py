@@ -121,7 +121,7 @@ class FsContext:
         # "e fuse: Unknown parameter 'x'".
         with contextlib.suppress(OSError):
             while True:
-                words.append(os.read(self.fd, _MESSAGE_SIZE)[2:].strip())
+                words.append(os.read(self.fd, _MESSAGE_SIZE)[2:].strip(b" \n"))
         text = "; ".join(map(os.fsdecode, words)) or exc.strerror
         return OSError(exc.errno, text)
 

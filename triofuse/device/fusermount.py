@@ -7,11 +7,15 @@ import errno
 import itertools
 import logging
 import os
+import resource
 import socket
 import subprocess
 
+from triofuse.device.dev_fuse import DevFuse
+from triofuse.device.forks import no_fork
 from triofuse.device.mount_error import MountError, errno_of_words
 from triofuse.device.options import MountOptions
+from triofuse.filesystem.words import shown
 
 __all__ = [
     "find_fusermount",
@@ -54,7 +58,7 @@ def find_fusermount() -> str | None:
     return None
 
 
-def mount_with_fusermount(program: str, path: str, options: MountOptions) -> int:
+def mount_with_fusermount(program: str, path: str, options: MountOptions) -> DevFuse:
     """Let fusermount3 mount; blocks until it has.
 
     Args:
@@ -63,24 +67,32 @@ def mount_with_fusermount(program: str, path: str, options: MountOptions) -> int
       options: How to mount.
 
     Returns:
-      The descriptor of /dev/fuse, non-blocking and close-on-exec.
+      The device that serves it.
 
     Raises:
       MountError: With what fusermount3 said.
     """
     try:
-        fd, words = _run(program, path, options)
+        device, words = _run(program, path, options)
     except OSError as exc:
         raise MountError(exc.errno or errno.EIO, path, "fusermount3") from None
-    if fd is None:
+    if device is None:
         raise MountError(errno_of_words(words), path, "fusermount3", words)
     if words:
-        _logger.warning("mounting on %s: %s", path, words)
-    return fd
+        _logger.warning("mounting on %s: %s", shown(path), shown(words))
+    return device
 
 
-def unmount_with_fusermount(path: str, *, lazy: bool) -> None:
-    """Let fusermount3 unmount; blocks until it has.
+def unmount_with_fusermount(name: str, path: str, *, lazy: bool) -> None:
+    """Let fusermount3 unmount what is in the current directory; blocks until it has.
+
+    It walks the path that leads here anew, with the rights of its user, and unmounts
+    nothing but what this user has mounted.
+
+    Args:
+      name: The name of the mountpoint in the current directory of this thread.
+      path: The whole path, for errors.
+      lazy: Take it out of the tree even if it is in use.
 
     Raises:
       MountError: With what fusermount3 said.
@@ -88,32 +100,66 @@ def unmount_with_fusermount(path: str, *, lazy: bool) -> None:
     program = find_fusermount()
     if program is None:
         raise MountError(errno.EPERM, path, "umount2")
+    command = [program, "-u", *(["-z"] if lazy else []), "--", name]
+    try:
+        status, output = _complete(command)
+    except OSError as exc:
+        raise MountError(exc.errno or errno.EIO, path, "fusermount3 -u") from None
+    if status:
+        words = _words(output) or f"{program} ended with {status}"
+        raise MountError(errno_of_words(words), path, "fusermount3 -u", words)
+
+
+def _complete(command: list[str]) -> tuple[int, bytes]:
+    """Return the status of a command, and what it complained of."""
     try:
         done = subprocess.run(
-            [program, "-u", *(["-z"] if lazy else []), "--", path],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=_ENVIRONMENT,
+            start_new_session=True,
             check=False,
         )
     except OSError as exc:
-        raise MountError(exc.errno or errno.EIO, path, "fusermount3 -u") from None
-    if done.returncode:
-        words = _words(done.stderr) or f"{program} ended with {done.returncode}"
-        raise MountError(errno_of_words(words), path, "fusermount3 -u", words)
+        if exc.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        return _complete_unheard(command), b""
+    return done.returncode, done.stderr
 
 
-def _run(program: str, path: str, options: MountOptions) -> tuple[int | None, str]:
-    """Return the descriptor, and what it said."""
+def _complete_unheard(command: list[str]) -> int:
+    """Run a command that takes no descriptor of ours; it is given room for its own."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    try:
+        null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
+        copies = [(os.POSIX_SPAWN_DUP2, 0, fd) for fd in (1, 2)]
+        pid = os.posix_spawn(
+            command[0], command, _ENVIRONMENT, file_actions=[null, *copies], setsid=True
+        )
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def _run(program: str, path: str, options: MountOptions) -> tuple[DevFuse | None, str]:
+    """Return the device, and what it said."""
     process, ours = _start(program, path, options)
-    with ours, process:
-        fd = _receive_fd(ours)
-        _, output = process.communicate()
-    words = _words(output)
-    if fd is None and not words:
+    device = None
+    try:
+        with ours, process:
+            device = _receive_device(ours)
+            _, output = process.communicate()
+        words = _words(output)
+    except BaseException:
+        if device is not None:
+            device.close()
+        raise
+    if device is None and not words:
         words = f"{program} ended with status {process.returncode}"
-    return fd, words
+    return device, words
 
 
 def _start(
@@ -138,18 +184,18 @@ def _start(
     return process, ours
 
 
-def _receive_fd(sock: socket.socket) -> int | None:
+def _receive_device(sock: socket.socket) -> DevFuse | None:
     # Not socket.recv_fds, which drops its flags in Python 3.11: a process that
     # another thread starts just now would inherit the descriptor.
     fds = array.array("i")
-    _, ancillary, _, _ = sock.recvmsg(
-        1, socket.CMSG_LEN(fds.itemsize), socket.MSG_CMSG_CLOEXEC
-    )
-    for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds.frombytes(content[: fds.itemsize])
-            os.set_blocking(fds[0], False)
-            return fds[0]
+    size = socket.CMSG_LEN(fds.itemsize)
+    sock.recv(1, socket.MSG_PEEK)  # wait, while others may fork
+    with no_fork:
+        _, ancillary, _, _ = sock.recvmsg(1, size, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(content[: fds.itemsize])
+                return DevFuse(fds[0])
     return None
 
 

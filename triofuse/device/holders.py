@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from triofuse.device.mountinfo import read_mounts
+from triofuse.filesystem.words import shown
 
 __all__ = ["holders_of"]
 
@@ -44,7 +45,7 @@ def _holders(prefix: str) -> Iterator[str | None]:
         for entry in read_mounts():
             # The mount itself is no shorter than its slash.
             yield (
-                f"the mount at {entry.mount_point}"
+                f"the mount at {shown(entry.mount_point)}"
                 if entry.mount_point.startswith(prefix)
                 else None
             )
@@ -73,5 +74,6 @@ def _noun(link: str) -> str:
 
 
 def _name(process: str) -> str:
-    with open(f"/proc/{process}/comm", errors="replace") as comm:
-        return comm.read().strip()
+    with open(f"/proc/{process}/comm", "rb") as comm:
+        # It ends with a newline, and may have others.
+        return shown(os.fsdecode(comm.read().removesuffix(b"\n")))

@@ -1,11 +1,13 @@
 """Mounting: by system calls if that is allowed, else by fusermount3.
 
 The law: whatever walks a path runs in a thread, for the path may lead through a
-mount that is served by the very loop which is waiting here.
+mount that is served by the very loop which is waiting here.  And what undoes a mount
+is there before the mount is: the thread, and the process of ``auto_unmount``.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -13,23 +15,24 @@ import os
 import re
 import select
 import stat
-from collections.abc import Callable
-from typing import Any, TypeVar
+import weakref
 
 import attrs
 import trio
 
 from triofuse.device.auto_unmount import Watcher
+from triofuse.device.dev_fuse import DevFuse
 from triofuse.device.direct_mount import mount_directly
-from triofuse.device.fusermount import find_fusermount, mount_with_fusermount
+from triofuse.device.forks import belongs_to_parent, no_fork
+from triofuse.device.indirect_mount import mount_indirectly
 from triofuse.device.mount_error import MountError
-from triofuse.device.mountinfo import MountEntry, identify
-from triofuse.device.mountpoint import Mountpoint, detach, unmount
+from triofuse.device.mount_thread import MountThread, namespace
+from triofuse.device.mountinfo import MountEntry, read_mounts
+from triofuse.device.mountpoint import Mountpoint
 from triofuse.device.options import MountOptions
+from triofuse.device.unmounting import unmount
 
 __all__ = ["Mount", "mount_filesystem"]
-
-_T = TypeVar("_T")
 
 _INHERITED = re.compile(r"/dev/fd/([0-9]+)")
 
@@ -41,20 +44,26 @@ _FUSE_DEVICE = os.makedev(10, 229)
 class Mount:
     """A mounted filesystem: the owner of its mountpoint, but not of its device.
 
+    A forked child owns nothing: there all of it is closed, and stays mounted.
+
     Attributes:
       path: The mountpoint, absolute and without symbolic links, or ``/dev/fd/N``.
-      fd: The descriptor of /dev/fuse, non-blocking and close-on-exec. It is the
-        caller's, who wraps it in a channel and closes it; nothing here touches it
-        again.
+      device: The device. It is the caller's, who wraps it in a channel and closes it.
       root_type: S_IFDIR or S_IFREG, which the root of the filesystem must be; None
         for ``/dev/fd/N``.
     """
 
     path: str
-    fd: int
+    device: DevFuse
     _entry: MountEntry | None = None
     _watcher: Watcher | None = None
+    _thread: MountThread | None = None
     root_type: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        belongs_to_parent(self)
+        if self._entry is not None:
+            _mounted.add(self)
 
     async def unmount(self) -> None:
         """Unmount the filesystem, lazily if it is in use; again does nothing.
@@ -70,16 +79,63 @@ class Mount:
         Raises:
           MountError: Another mount covers this one, or unmounting is not allowed.
         """
-        await _in_thread(self._unmount, abandon=True)
+        thread, entry = self._thread, self._entry
+        if thread is None or entry is None:
+            return await trio.lowlevel.checkpoint()
+        await thread.run(self._unmount, abandon=True)
+        thread.close()
+        if namespace() not in {thread.namespace, ""}:  # unshare(2) has made a copy
+            here = _start_thread(self.path)
+            await here.run(functools.partial(_unmount_copies, entry), abandon=True)
+            here.close()
+        return None
+
+    def abandon(self) -> None:
+        """Close the device, and have the mount undone; does not wait for that."""
+        self.device.close()
+        if self._thread is not None:
+            self._thread.submit(self._unmount)
+
+    def undo(self) -> None:
+        """As ``abandon``, and wait for it at most ten seconds; outside of trio."""
+        self.device.close()
+        if self._thread is not None:
+            with contextlib.suppress(Exception):
+                self._thread.run_sync(self._unmount)
+
+    def disown(self) -> None:
+        """Own nothing any more: this is a forked child."""
+        self._entry = self._thread = self._watcher = None
 
     def _unmount(self) -> None:
-        try:
-            if self._entry is not None:
+        """Unmount, in the thread; the watcher goes when the mount is gone."""
+        watcher = self._watcher
+        if self._entry is not None:
+            try:
                 unmount(self._entry)
-            self._entry = None
-        finally:
-            if self._watcher is not None:
-                self._watcher.dismiss()
+            except BaseException:
+                if watcher is None or not watcher.unmount():
+                    raise
+        self._entry = self._thread = None
+        if watcher is not None:
+            watcher.dismiss()
+
+
+def _unmount_copies(entry: MountEntry) -> None:
+    for copy in read_mounts():
+        if copy.device == entry.device:
+            unmount(copy)
+
+
+#: What is undone when the interpreter ends, if not before: its loop has failed, or ran
+#: in a daemon thread.
+_mounted: weakref.WeakSet[Mount] = weakref.WeakSet()
+
+
+@atexit.register
+def _undo_all() -> None:
+    for mount in list(_mounted):
+        mount.undo()
 
 
 async def mount_filesystem(
@@ -98,9 +154,9 @@ async def mount_filesystem(
       options: How to mount.
 
     Returns:
-      The mount. What it needs has been done even if the caller is cancelled
-      meanwhile: mounting itself does not give way to cancellation, only looking at
-      the mountpoint before it does.
+      The mount. What it needs has been done even if the caller is cancelled or
+      interrupted meanwhile: mounting itself does not give way to that, only looking
+      at the mountpoint before it does. There is no checkpoint after mounting.
 
     Raises:
       MountError: The filesystem is not mounted.
@@ -112,65 +168,44 @@ async def mount_filesystem(
     place = Mountpoint(path)
     look = functools.partial(place.open, clear_stale=options.clear_stale)
     try:
-        await _in_thread(look, abandon=True)
-        return await _in_thread(_mount, place, options, abandon=False)
+        # A limiter of its own: threads that wait for this very filesystem may have
+        # used up the common one.
+        limiter = trio.CapacityLimiter(1)
+        await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=limiter)
+        thread = _start_thread(place.path)
+        mount = functools.partial(_mount, place, options, thread)
+        try:
+            return await thread.run(mount, abandon=False)
+        except BaseException:
+            thread.close()
+            raise
     finally:
         place.close()
 
 
-async def _in_thread(function: Callable[..., _T], *arguments: Any, abandon: bool) -> _T:
-    # A limiter of its own: threads that wait for this very filesystem may have used
-    # up the common one.
-    return await trio.to_thread.run_sync(
-        function,
-        *arguments,
-        abandon_on_cancel=abandon,
-        limiter=trio.CapacityLimiter(1),
-    )
+def _start_thread(path: str) -> MountThread:
+    try:
+        return MountThread.start()
+    except RuntimeError as exc:
+        raise MountError(errno.EAGAIN, path, "start a thread", str(exc)) from None
+    except OSError as exc:
+        raise MountError(exc.errno or errno.EIO, path, "unshare(2)") from None
 
 
-def _mount(place: Mountpoint, options: MountOptions) -> Mount:
+def _mount(place: Mountpoint, options: MountOptions, thread: MountThread) -> Mount:
     watcher = Watcher.start(place.path) if options.auto_unmount else None
     try:
-        made = mount_directly(place, options, watcher)
-        fd, entry = made or _mount_indirectly(place, options, watcher)
+        # A child that another thread forks meanwhile would keep what is made here.
+        with no_fork:
+            made = mount_directly(place, options, watcher)
+        device, entry = made or mount_indirectly(place, options, watcher)
     except BaseException:
         if watcher is not None:
             watcher.dismiss()
         raise
-    return Mount(place.path, fd, entry, watcher, place.rootmode)
-
-
-def _mount_indirectly(
-    place: Mountpoint, options: MountOptions, watcher: Watcher | None
-) -> tuple[int, MountEntry | None]:
-    program = find_fusermount()
-    if program is None:
-        raise MountError(errno.EPERM, place.path, "mount(2)")
-    fd = mount_with_fusermount(program, place.path, options)
-    entry = None
-    try:
-        entry = identify(place.path, fd)
-        if entry is not None:
-            _check_place(entry, place)
-            if watcher is not None:
-                watcher.watch(entry.mount_id, entry.unique_id)
-    except OSError as exc:
-        os.close(fd)
-        with contextlib.suppress(MountError):
-            unmount(entry) if entry else detach(place.path, lazy=True)
-        if isinstance(exc, MountError):
-            raise
-        number = exc.errno or errno.EIO
-        raise MountError(number, place.path, "/proc/self/mountinfo") from exc
-    return fd, entry
-
-
-def _check_place(entry: MountEntry, place: Mountpoint) -> None:
-    """Raise MountError if fusermount3, who walks the path once more, was led astray."""
-    if entry.mount_point != place.path:
-        words = f"the path to it was changed meanwhile, and led to {entry.mount_point}"
-        raise MountError(errno.ESTALE, place.path, "fusermount3", words)
+    finally:
+        os.chdir("/")
+    return Mount(place.path, device, entry, watcher, thread, place.rootmode)
 
 
 def _adopt(path: str, fd: int) -> Mount:
@@ -185,6 +220,4 @@ def _adopt(path: str, fd: int) -> Mount:
     # fuse_dev_poll() in fs/fuse/dev.c: POLLERR if it is not, or no longer, mounted.
     if state.poll(0):
         raise MountError(errno.ENOTCONN, path, "/dev/fd")
-    os.set_inheritable(fd, False)
-    os.set_blocking(fd, False)
-    return Mount(path, fd)
+    return Mount(path, DevFuse(fd))

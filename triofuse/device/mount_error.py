@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from triofuse.filesystem.words import shown
+
 __all__ = ["MountError", "errno_of_words"]
 
 _REMEDIES = {
@@ -40,13 +42,17 @@ _REMEDIES = {
         "mount on a directory or file of your own, that you may write to"
     ),
     ("umount2", errno.EPERM): (
-        "be root or have CAP_SYS_ADMIN, or install fuse3 for its fusermount3"
+        "be root or have CAP_SYS_ADMIN, or install fuse3 for its fusermount3; a server "
+        "that gives up being root needs the option auto_unmount"
     ),
-    ("umount2", errno.EBUSY): (
+    ("find the mount", errno.EACCES): (
+        "a server that gives up being root needs the option auto_unmount"
+    ),
+    ("find the mount", errno.EBUSY): (
         "another mount covers it: unmount that one first; the filesystem itself ends "
         "when its device is closed"
     ),
-    ("umount2", errno.ENOENT): (
+    ("find the mount", errno.ENOENT): (
         "another mount covers the way to it: unmount that one first; the filesystem "
         "itself ends when its device is closed"
     ),
@@ -83,8 +89,18 @@ _SAYINGS = (
     ("no write access", errno.EACCES, "mount on a directory that you may write to"),
     ("is forbidden", errno.EPERM, "mount on a filesystem that holds files of yours"),
     ("device not found", errno.ENODEV, "load FUSE with 'modprobe fuse'"),
-    ("not found in /etc/mtab", errno.EPERM, "only who mounted it may unmount it"),
+    (
+        "not found in /etc/mtab",
+        errno.EPERM,
+        (
+            "only who mounted it may unmount it: a server that changes its user needs "
+            "the option auto_unmount"
+        ),
+    ),
 )
+
+
+_UNMOUNTING = frozenset({"find the mount", "umount2", "fusermount3 -u"})
 
 
 class MountError(OSError):
@@ -95,8 +111,8 @@ class MountError(OSError):
       mountpoint: Where.
       step: What failed: ``stat``, ``open /dev/fuse``, ``auto_unmount``,
         ``mount(2)`` or what does the same in steps, ``fusermount3``,
-        ``/proc/self/fd``, ``/proc/self/mountinfo``, ``umount2``,
-        ``fusermount3 -u`` or ``/dev/fd``.
+        ``/proc/self/fd``, ``/proc/self/mountinfo``, ``clear_stale``,
+        ``find the mount``, ``umount2``, ``fusermount3 -u`` or ``/dev/fd``.
       words: What the step said for itself, in place of the errno's own text.
       remedy: What to do; the usual advice by default.
 
@@ -129,10 +145,10 @@ class MountError(OSError):
         return type(self), state
 
     def __str__(self) -> str:
-        deed = "unmount" if self.step in {"umount2", "fusermount3 -u"} else "mount on"
-        reason = self.words or f"{self.step}: {self.strerror}"
-        advice = f" ({self.remedy})" if self.remedy else ""
-        return f"cannot {deed} {self.mountpoint}: {reason}{advice}"
+        deed = "unmount" if self.step in _UNMOUNTING else "mount on"
+        reason = shown(self.words) or f"{self.step}: {self.strerror}"
+        advice = f" ({shown(self.remedy)})" if self.remedy else ""
+        return f"cannot {deed} {shown(self.mountpoint)}: {reason}{advice}"
 
 
 def errno_of_words(words: str) -> int:

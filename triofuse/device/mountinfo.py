@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 
 import attrs
 
-from triofuse.device.libc import O_PATH, unique_mount_id
+from triofuse.device.libc import O_PATH, MountNumbers, numbers_at
 
 __all__ = [
     "MountEntry",
     "connection_device",
     "decode_mountinfo",
-    "entry_of",
-    "identify",
-    "mount_id_of",
+    "mounts_below",
+    "numbers_here",
+    "numbers_of",
     "read_mounts",
 ]
 
@@ -43,6 +45,7 @@ class MountEntry:
       fstype: As mount(2) was told, ``fuse`` or ``fuse.subtype`` for instance.
       source: As mount(2) was told.
       unique_id: The number that no other mount ever has, 0 where it is not known.
+      parent_id: ``mount_id`` of the mount on which it stands.
     """
 
     mount_id: int
@@ -51,6 +54,7 @@ class MountEntry:
     fstype: str
     source: str
     unique_id: int = 0
+    parent_id: int = attrs.field(default=0, eq=False)
 
     @property
     def is_fuse(self) -> bool:
@@ -59,51 +63,98 @@ class MountEntry:
 
 
 def read_mounts() -> list[MountEntry]:
-    """Return all mounts that this process can see, the oldest of a place first.
+    """Return all mounts that this thread can see, the oldest of a place first.
 
     Raises:
       OSError: /proc is not there.
     """
-    with open("/proc/self/mountinfo", "rb") as mountinfo:
+    with open("/proc/thread-self/mountinfo", "rb") as mountinfo:
         return decode_mountinfo(mountinfo.read())
 
 
 def decode_mountinfo(text: bytes) -> list[MountEntry]:
-    """Decode the contents of /proc/self/mountinfo."""
-    return [_decode_line(line) for line in text.splitlines()]
+    """Decode the contents of /proc/self/mountinfo.
+
+    A newline ends a line and nothing else does: any user can have a carriage return in
+    a name.  A line that makes no sense hides no other one.
+    """
+    return list(_decode_lines(text.split(b"\n")))
+
+
+def _decode_lines(lines: list[bytes]) -> Iterator[MountEntry]:
+    for line in lines:
+        with suppress(ValueError, IndexError):
+            yield _decode_line(line)
 
 
 def _decode_line(line: bytes) -> MountEntry:
     fields = line.split(b" ")
     # Before the dash stands any number of tags like shared:7.
-    fstype, source = fields[fields.index(b"-", 6) + 1 :][:2]
+    dash = fields.index(b"-", 6)
     major, minor = fields[2].split(b":")
     return MountEntry(
         mount_id=int(fields[0]),
         device=(int(major), int(minor)),
         mount_point=_unescape(fields[4]),
-        fstype=_unescape(fstype),
-        source=_unescape(source),
+        fstype=_unescape(fields[dash + 1]),
+        source=_unescape(fields[dash + 2]),
+        parent_id=int(fields[1]),
     )
+
+
+def mounts_below(mount_id: int, mounts: list[MountEntry]) -> list[MountEntry]:
+    """Return what stands on a mount, on its root too, directly or not."""
+    found: list[MountEntry] = []
+    parents = {mount_id}
+    while True:
+        more = [m for m in mounts if m.parent_id in parents and m not in found]
+        if not more:
+            return found
+        found += more
+        parents |= {entry.mount_id for entry in more}
 
 
 def _unescape(field: bytes) -> str:
     return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), field))
 
 
-def mount_id_of(fd: int) -> tuple[int, int]:
-    """Return the numbers of the mount that a descriptor is on.
+def numbers_here(name: str) -> MountNumbers:
+    """Return which mount a file of the current directory is on.
+
+    Raises:
+      OSError: As ``numbers_at`` does, or /proc is not there where that is needed.
+    """
+    with suppress(OSError):
+        numbers = numbers_at(name)
+        if numbers.mount_id:
+            return numbers
+    # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
+    fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return numbers_of(fd)
+    finally:
+        os.close(fd)
+
+
+def numbers_of(fd: int) -> MountNumbers:
+    """Return the mount that a descriptor is on.
 
     Args:
       fd: O_PATH will do, and fsmount(2) gives such.
 
-    Returns:
-      The number as in ``MountEntry.mount_id``, and the unique one or 0.
-
     Raises:
-      OSError: /proc is not there.
+      OSError: /proc is not there, and statx(2) does not tell.
     """
-    return _fdinfo(fd, "mnt_id"), unique_mount_id(fd)
+    with suppress(OSError):
+        numbers = numbers_at("", fd)
+        if numbers.mount_id:
+            return numbers
+    mount_id = _fdinfo(fd, b"mnt_id")
+    listed = (entry for entry in read_mounts() if entry.mount_id == mount_id)
+    return next(
+        (MountNumbers(mount_id, 0, entry.device) for entry in listed),
+        MountNumbers(mount_id, 0, (0, 0)),
+    )
 
 
 def connection_device(fd: int) -> tuple[int, int] | None:
@@ -115,62 +166,16 @@ def connection_device(fd: int) -> tuple[int, int] | None:
 
     Source: ``fuse_dev_show_fdinfo()`` in fs/fuse/dev.c.
     """
-    device = _fdinfo(fd, "fuse_connection")
+    device = _fdinfo(fd, b"fuse_connection")
     if not device:
         return None
     return device >> _MINORBITS, device & ((1 << _MINORBITS) - 1)
 
 
-def identify(path: str, fd: int) -> MountEntry | None:
-    """Find the mount that has just been made at a path.
-
-    Args:
-      path: The mountpoint.
-      fd: The descriptor of /dev/fuse that serves it.
-
-    Returns:
-      The mount; None if somebody has unmounted it already.
-
-    Raises:
-      OSError: The path leads nowhere, or /proc is not there.
-    """
-    # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
-    root = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        return entry_of(root, fd)
-    finally:
-        os.close(root)
-
-
-def entry_of(root: int, fd: int) -> MountEntry | None:
-    """Find the mount that a descriptor is on, if it is what another one serves.
-
-    Args:
-      root: A descriptor of the mount, as for ``mount_id_of``.
-      fd: The descriptor of /dev/fuse that serves it.
-
-    Returns:
-      The mount; if ``root`` is on another one, which may cover ours, then ours
-      nevertheless; None if it is nowhere.
-
-    Raises:
-      OSError: /proc is not there.
-    """
-    mount_id, unique_id = mount_id_of(root)
-    connection = connection_device(fd)
-    mounts = read_mounts()
-    for entry in mounts:
-        ours = entry.device == connection if connection else entry.is_fuse
-        if entry.mount_id == mount_id and ours:
-            return attrs.evolve(entry, unique_id=unique_id)
-    covered = (entry for entry in mounts if entry.device == connection)
-    return next(covered, None)
-
-
-def _fdinfo(fd: int, key: str) -> int:
-    with open(f"/proc/self/fdinfo/{fd}") as lines:
-        for line in lines:
-            name, _, value = line.partition(":")
+def _fdinfo(fd: int, key: bytes) -> int:
+    with open(f"/proc/thread-self/fdinfo/{fd}", "rb") as fdinfo:
+        for line in fdinfo.read().split(b"\n"):
+            name, _, value = line.partition(b":")
             if name == key:
                 return int(value)
     return 0

@@ -1,9 +1,8 @@
-"""A place in the tree: may it be mounted on, and whose mount is there now."""
+"""A place in the tree that is to be mounted on."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import threading
@@ -11,14 +10,17 @@ import threading
 import attrs
 
 from triofuse.device.fusermount import unmount_with_fusermount
-from triofuse.device.holders import holders_of
-from triofuse.device.libc import MNT_DETACH, O_PATH, UMOUNT_NOFOLLOW, umount2
+from triofuse.device.libc import MNT_DETACH, O_PATH, umount2
 from triofuse.device.mount_error import MountError
-from triofuse.device.mountinfo import MountEntry, mount_id_of, read_mounts
+from triofuse.device.mountinfo import (
+    MountEntry,
+    mounts_below,
+    numbers_of,
+    read_mounts,
+)
+from triofuse.filesystem.words import shown
 
-__all__ = ["Mountpoint", "detach", "unmount"]
-
-_logger = logging.getLogger(__name__)
+__all__ = ["Mountpoint"]
 
 
 @attrs.define(eq=False, repr=False)
@@ -68,6 +70,29 @@ class Mountpoint:
             if fd != -1:
                 os.close(fd)
 
+    def enter_parent(self) -> str:
+        """Enter the directory that the place is in, and return its name there.
+
+        To be called in a `MountThread`, for the current directory is changed.
+
+        Raises:
+          MountError: The place is not there any more.
+        """
+        try:
+            path = os.readlink(f"/proc/self/fd/{self.fd}")
+            if self.rootmode == stat.S_IFDIR:
+                os.fchdir(self.fd)
+                os.chdir("..")
+            else:
+                os.chdir(os.path.dirname(path))
+            name = os.path.basename(path) or "."
+            place, found = os.fstat(self.fd), os.stat(name, follow_symlinks=False)
+        except OSError as exc:
+            raise MountError(exc.errno or errno.EIO, self.path, "mount(2)") from None
+        if not os.path.samestat(place, found):
+            raise MountError(errno.ENOENT, self.path, "mount(2)")
+        return name
+
     def close(self) -> None:
         """Let go of the place; a thread that is still in ``open`` keeps nothing."""
         with self._lock:
@@ -106,114 +131,29 @@ def _mode(fd: int, path: str, *, clear_stale: bool) -> int | None:
 
 
 def _clear(fd: int, path: str) -> None:
+    """Take a dead filesystem out of the tree, and nothing else with it."""
     try:
-        mount_id, _ = mount_id_of(fd)
+        mount_id = numbers_of(fd).mount_id
         mounts = read_mounts()
     except OSError as exc:
         raise MountError(exc.errno or errno.EIO, path, "stat") from None
     top = next((entry for entry in mounts if entry.mount_id == mount_id), None)
     if top is None or top.mount_point != path or not top.is_fuse:
         raise MountError(errno.ENOTCONN, path, "stat", remedy="what died is above it")
-    detach(path, lazy=True, fd=fd)
-
-
-def unmount(ours: MountEntry) -> None:
-    """Unmount one's own mount and no other; that it is gone already is fine.
-
-    Blocks while the kernel writes back, for which the server must go on answering
-    or have closed its device.  What is in use is taken out of the tree; the log
-    says who uses it.
-
-    Raises:
-      MountError: Another mount covers it, or it may not be unmounted.
-    """
-    reached = _reach(ours)
-    if reached is None:
-        return
-    path, fd = reached
-    os.close(fd)  # or it would be in use
+    below = mounts_below(mount_id, mounts)
+    if below:
+        raise _in_the_way(path, below)
     try:
-        detach(path, lazy=False)
-    except MountError as exc:
-        # In use (EBUSY), or somebody was faster.
-        if exc.errno == errno.EBUSY:
-            held = "; ".join(holders_of(path)) or "somebody unknown"
-            _logger.warning("%s is unmounted lazily, it is in use: %s", path, held)
-        _detach_lazily(ours)
-
-
-def _detach_lazily(ours: MountEntry) -> None:
-    reached = _reach(ours)
-    if reached is None:
-        return
-    path, fd = reached
-    try:
-        detach(path, lazy=True, fd=fd)
-    finally:
-        os.close(fd)
-
-
-def _reach(ours: MountEntry) -> tuple[str, int] | None:
-    """Return where a mount is now, for it moves with its parent, and a descriptor.
-
-    The descriptor has O_PATH, and is the caller's to close.  None if the mount is
-    gone.
-    """
-    path = _listed(ours)
-    if path is None:
-        return None
-    fd = -1
-    try:
-        # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
-        fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        mount_id, unique_id = mount_id_of(fd)
-    except OSError as exc:
-        reason = exc.errno or errno.EIO
-    else:
-        # The kernel gives numbers away again at once: the same number, and even the
-        # same device, may be another mount.
-        if (mount_id, unique_id) == (ours.mount_id, ours.unique_id or unique_id):
-            return path, fd
-        reason = errno.EBUSY if mount_id != ours.mount_id else 0
-    if fd != -1:
-        os.close(fd)
-    # It is covered, unless somebody has unmounted it since it was listed.
-    if not reason or _listed(ours) is None:
-        return None
-    raise MountError(reason, path, "umount2")
-
-
-def _listed(ours: MountEntry) -> str | None:
-    try:
-        mounts = read_mounts()
-    except OSError as exc:
-        number = exc.errno or errno.EIO
-        raise MountError(number, ours.mount_point, "umount2") from None
-    for entry in mounts:
-        if (entry.mount_id, entry.device) == (ours.mount_id, ours.device):
-            return entry.mount_point
-    return None
-
-
-def detach(path: str, *, lazy: bool, fd: int | None = None) -> None:
-    """Unmount what is at a path.
-
-    Args:
-      path: The mountpoint.
-      lazy: Take it out of the tree even if it is in use (MNT_DETACH).
-      fd: A descriptor of its root, if there is one: with it no path is walked. It
-        is in use by that alone, so this is for ``lazy``.
-
-    Raises:
-      MountError: EBUSY: it is in use; EPERM: it is not ours to unmount.
-    """
-    target, flags = path, UMOUNT_NOFOLLOW
-    if fd is not None:
-        # That is a link to where the descriptor leads: proc_pid_get_link().
-        target, flags = f"/proc/self/fd/{fd}", 0
-    try:
-        umount2(target, flags | (MNT_DETACH if lazy else 0))
+        # By the descriptor it is this mount and no other, whatever happens to the path.
+        umount2(f"/proc/self/fd/{fd}", MNT_DETACH)
     except OSError as exc:
         if exc.errno != errno.EPERM:
             raise MountError(exc.errno or errno.EIO, path, "umount2") from None
-        unmount_with_fusermount(path, lazy=lazy)
+        unmount_with_fusermount(path, path, lazy=True)
+
+
+def _in_the_way(path: str, below: list[MountEntry]) -> MountError:
+    listed = ", ".join(f"{shown(m.mount_point)} ({shown(m.fstype)})" for m in below)
+    remedy = f"unmount first what is mounted on it: {listed}"
+    words = "clear_stale: other filesystems are mounted on the one that has died"
+    return MountError(errno.EBUSY, path, "clear_stale", words, remedy)

@@ -99,6 +99,7 @@ class Control:
         if isinstance(request, NotifyReply):
             self._notifier.receive_reply(request)
 
+    @trio.lowlevel.enable_ki_protection
     def _answer(self, unique: int, error: int) -> None:
         self._nursery.start_soon(self._service.answer, unique, error)
 

@@ -102,6 +102,7 @@ class Handlers:
         """Whether a handler reads what the device has, as soon as it runs."""
         return self._coming or self._pausing
 
+    @trio.lowlevel.enable_ki_protection
     def _start(self) -> None:
         """Start a handler if one is needed."""
         if self._queued > self._idle and self._serving < self.limit:

@@ -143,6 +143,7 @@ class Handles:
         """Return a page with attributes, likewise."""
         return await self._list(request, plus=True)
 
+    @trio.lowlevel.enable_ki_protection
     async def release_all(self) -> None:
         """Release whatever is still open, all at once; the mount is gone."""
         self._listings.end_all()

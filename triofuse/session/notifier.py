@@ -159,6 +159,7 @@ class SessionNotifier:
         self._read_copies = read_copies
         self._is_socket = stat.S_ISSOCK(os.fstat(self._channel.fileno()).st_mode)
 
+    @trio.lowlevel.enable_ki_protection
     def send_deferred(self, unique: int) -> None:
         """Send what was to wait until this request is answered."""
         deferred = self._pending.deferred.pop(unique, None)

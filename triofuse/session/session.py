@@ -2,7 +2,8 @@
 
 The session owns the channel and the nursery in which everything runs; what it
 opens it closes.  However it ends, the filesystem's handles are released, its
-``destroy`` runs once, and the device is closed, which lets every caller go.
+``destroy`` runs once, and the device is closed, which lets every caller go.  Where tasks
+are started Ctrl-C is held back, or one might be neither running nor over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from triofuse.filesystem.checks import check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
+from triofuse.filesystem.words import shown
 from triofuse.session.arguments import check_settings
 from triofuse.session.backings import Backings
 from triofuse.session.control import Control
@@ -233,6 +235,7 @@ class Session:
         """Wait until the session has ended: unmounted here or from outside."""
         await self._ended.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(
         self, agreement: Agreement, task_status: trio.TaskStatus[Session]
     ) -> None:
@@ -282,6 +285,7 @@ class Session:
             return exc
         return None
 
+    @trio.lowlevel.enable_ki_protection
     def _start(
         self,
         nursery: trio.Nursery,
@@ -335,7 +339,7 @@ class Session:
             await reader.read()
         finally:
             watchdog.stop()
-        _log.debug("%s: the connection is over", self.mountpoint)
+        _log.info("%s is unmounted, or aborted", shown(self.mountpoint))
         self.notifier.end()
         self.finish()
         guards.cancel()

@@ -8,7 +8,6 @@ ever, SIGKILL or not.  So at the end callers are answered until no thread waits.
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -52,7 +51,7 @@ class ThreadSender:
         """
         if channel.fileno() == -1:
             raise trio.ClosedResourceError("this channel was closed")
-        return cls(Channel(DevFuse(os.dup(channel.fileno()))))
+        return cls(Channel(DevFuse.duplicate(channel.device)))
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send one message, in a thread.
@@ -74,7 +73,7 @@ class ThreadSender:
             self.writing -= 1
             if not self._closed or self.writing:
                 return
-            os.close(self._channel.fileno())
+            self._channel.close()
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._idle.cancel)
 
@@ -82,7 +81,7 @@ class ThreadSender:
         """Close the descriptor, or have the last thread do it."""
         with self._lock:
             if not self._closed and not self.writing:
-                os.close(self._channel.fileno())
+                self._channel.close()
                 self._idle.cancel()
             self._closed = True
 
@@ -93,10 +92,10 @@ class ThreadSender:
           owed: The numbers of requests that nobody answers any more.
           size: Bytes in the largest request.
         """
-        if not self.writing:
+        if not self.writing or self._channel.fileno() == -1:  # the latter in a child
             return
         # The last thread closes its descriptor any time.
-        rest = Channel(DevFuse(os.dup(self._channel.fileno())))
+        rest = Channel(DevFuse.duplicate(self._channel.device))
         try:
             with self._idle, suppress(trio.EndOfChannel, trio.BrokenResourceError):
                 for unique in owed:

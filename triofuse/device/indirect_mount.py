@@ -1,0 +1,104 @@
+"""Mounting by fusermount3, and finding out what it has mounted.
+
+It walks the path to the mountpoint once more, with the rights of its user, and may be
+led astray.  So the directory is entered before, and looked into afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from triofuse.device.auto_unmount import Watcher
+from triofuse.device.dev_fuse import DevFuse
+from triofuse.device.direct_mount import entry_made
+from triofuse.device.fusermount import find_fusermount, mount_with_fusermount
+from triofuse.device.libc import MountNumbers
+from triofuse.device.mount_error import MountError
+from triofuse.device.mountinfo import (
+    MountEntry,
+    connection_device,
+    numbers_here,
+    read_mounts,
+)
+from triofuse.device.mountpoint import Mountpoint
+from triofuse.device.options import MountOptions
+from triofuse.device.unmounting import unmount
+
+__all__ = ["mount_indirectly"]
+
+
+def mount_indirectly(
+    place: Mountpoint, options: MountOptions, watcher: Watcher | None
+) -> tuple[DevFuse, MountEntry]:
+    """Mount; blocks until fusermount3 has.
+
+    To be called in a `MountThread`, for the current directory is changed.
+
+    Args:
+      place: Where, open.
+      options: How.
+      watcher: Who is to be told what there is to unmount.
+
+    Returns:
+      The device and the mount.
+
+    Raises:
+      MountError: It is not mounted.
+    """
+    program = find_fusermount()
+    if program is None:
+        raise MountError(errno.EPERM, place.path, "mount(2)")
+    name = place.enter_parent()
+    before = numbers_here(name)
+    device = None
+    try:
+        device = mount_with_fusermount(program, place.path, options)
+        entry = _entry_here(place, name, before)
+        if entry is None:
+            raise _led_astray(place, device)
+        if watcher is not None:
+            watcher.watch(entry.mount_id, entry.unique_id)
+    except BaseException:
+        _undo(place, name, before, device)
+        raise
+    return device, entry
+
+
+def _entry_here(
+    place: Mountpoint, name: str, before: MountNumbers
+) -> MountEntry | None:
+    """Return what is mounted at a name of the current directory since then."""
+    numbers = numbers_here(name)
+    return None if numbers == before else entry_made(place, numbers)
+
+
+def _entry_of(device: DevFuse | None) -> MountEntry | None:
+    """Return what a device serves, wherever that is mounted."""
+    connection = device and connection_device(device.fd)
+    mounts = read_mounts() if connection else []
+    return next((entry for entry in mounts if entry.device == connection), None)
+
+
+def _led_astray(place: Mountpoint, device: DevFuse) -> MountError:
+    entry = _entry_of(device)
+    if entry is None:
+        return MountError(errno.ENOENT, place.path, "fusermount3", "unmounted at once")
+    words = f"the path to it was changed meanwhile, and led to {entry.mount_point}"
+    return MountError(errno.ESTALE, place.path, "fusermount3", words)
+
+
+def _undo(
+    place: Mountpoint, name: str, before: MountNumbers, device: DevFuse | None
+) -> None:
+    """Unmount what fusermount3 has mounted, if it has, here or elsewhere."""
+    entry = None
+    with contextlib.suppress(OSError):
+        entry = _entry_here(place, name, before)
+    with contextlib.suppress(OSError):
+        entry = entry or _entry_of(device)
+    if device is not None:
+        device.close()
+    if entry is not None:
+        with contextlib.suppress(OSError):
+            unmount(entry)
