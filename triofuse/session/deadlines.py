@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
-from triofuse.session.intake import Arrival
 from triofuse.session.pending import MUST_RUN, UNINTERRUPTED, Pending, Serving
+from triofuse.session.scheduling.arrival import Arrival
 from triofuse.wire.decode import operation_name
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import OPERATIONS
