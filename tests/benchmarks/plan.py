@@ -30,6 +30,8 @@ class Workload:
       modes: Where client and server run, of `MODES`.
       clients: How many processes at a time.
       think: Seconds for which a client computes before each step, untimed.
+      hog: Whether a program that has nothing to do with it computes all the time, on
+        the server's CPU.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Workload:
     modes: tuple[str, ...] = ("same",)
     clients: tuple[int, ...] = (1,)
     think: float = 0
+    hog: bool = False
 
 
 CACHED = Shape(io="cached")
@@ -58,6 +61,18 @@ _THINKING = [
         name=f"stat, after {us} us of work", measure="stat", modes=MODES, think=us / 1e6
     )
     for us in (30, 100, 1000)
+]
+
+#: Whoever polls or yields the CPU may lose a whole time slice to the other program.
+_BESIDE_A_HOG = [
+    Workload(
+        name=f"stat{work}, beside a CPU hog",
+        measure="stat",
+        modes=MODES,
+        think=think,
+        hog=True,
+    )
+    for work, think in [("", 0), (" after 1 ms of work", 1e-3)]
 ]
 
 _DIRECT = [
@@ -183,6 +198,7 @@ _GROWTH = [
 PLAN = [
     *_METADATA,
     *_THINKING,
+    *_BESIDE_A_HOG,
     *_DIRECT,
     *_CACHED,
     *_LISTINGS,

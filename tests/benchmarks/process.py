@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "memory", "peak_rss", "pin"]
+__all__ = ["cpu_seconds", "hog", "memory", "peak_rss", "pin"]
 
 #: The clock of a process that counts its CPU time as the scheduler does.
 _CPUCLOCK_SCHED = 2
@@ -46,3 +48,19 @@ def pin(pid: int, cpus: Iterable[int]) -> None:
     for task in os.listdir(f"/proc/{pid}/task"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(task), cpus)
+
+
+@contextlib.contextmanager
+def hog(cpus: Iterable[int]) -> Iterator[None]:
+    """Have a program compute on these CPUs, without a pause, for a block."""
+    program = "print(flush=True)\nwhile True: pass"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            pin(process.pid, cpus)
+            yield
+        finally:
+            process.kill()

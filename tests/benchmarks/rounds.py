@@ -11,12 +11,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import attrs
 
 from tests.benchmarks.plan import Workload
-from tests.benchmarks.process import pin
+from tests.benchmarks.process import hog, pin
 from tests.benchmarks.results import Key, Results
 from tests.benchmarks.running import ROOT, BenchmarkError, Server, Workshop
 from tests.benchmarks.shape import Shape
@@ -85,15 +85,17 @@ class Rounds:
         client_cpus, server_cpus = _placement(key.mode)
         if server.pid:
             pin(server.pid, server_cpus)
+        seconds = self.seconds * (3 if key.clients > 1 or workload.hog else 1)
         try:
-            took = run_client(
-                workload.measure,
-                server,
-                think=workload.think,
-                seconds=self.seconds * (3 if key.clients > 1 else 1),
-                clients=key.clients,
-                cpus=client_cpus,
-            )
+            with hog(server_cpus) if workload.hog else nullcontext():
+                took = run_client(
+                    workload.measure,
+                    server,
+                    think=workload.think,
+                    seconds=seconds,
+                    clients=key.clients,
+                    cpus=client_cpus,
+                )
         except BenchmarkError as exc:
             results.note(f"{key.workload}, {key.mode}, {key.clients}: {exc}")
             results.add(key, None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from triofuse.session.intake import Arrival
 from triofuse.session.pending import Fate, Pending
+from triofuse.session.scheduling.arrival import Arrival
 from triofuse.wire.opcodes import Opcode
 
 

@@ -12,7 +12,7 @@ import trio.testing
 import triofuse as t
 from tests.session.probe import FILES, Probe
 from triofuse.device.channel import Channel
-from triofuse.session.intake import Intake
+from triofuse.session.scheduling.receiver import Receiver
 from triofuse.testing import FakeKernel, open_kernel
 from triofuse.wire.opcodes import Opcode
 
@@ -123,33 +123,33 @@ class Endless:
 async def test_whoever_must_look_finds_one_more_although_there_is_no_room() -> None:
     """What RESEND brings must be read before anything else is answered."""
     channel = cast("Channel", Endless())
-    intake = Intake(channel, SIZE, {}, lambda unique: None, max_payload=1)
-    first = intake.receive_nowait()
+    receiver = Receiver(channel, SIZE, {}, lambda unique: None, max_payload=1)
+    first = receiver.receive_nowait()
     assert first is not None
     with pytest.raises(BlockingIOError):
-        intake.receive_nowait()
+        receiver.receive_nowait()
 
-    intake.look()
+    receiver.look()
 
-    second = intake.receive_nowait()
+    second = receiver.receive_nowait()
     assert second is not None
     with pytest.raises(BlockingIOError):
-        intake.receive_nowait()
+        receiver.receive_nowait()
     for _, _, message, _ in (first, second):
-        intake.recycle(message)
-    assert intake.receive_nowait() is not None
+        receiver.recycle(message)
+    assert receiver.receive_nowait() is not None
 
 
 async def test_writes_one_after_the_other_come_in_one_buffer() -> None:
     """The one that the CPU has in its caches."""
     channel = cast("Channel", Endless())
-    intake = Intake(channel, SIZE, {}, lambda unique: None, max_payload=SIZE)
+    receiver = Receiver(channel, SIZE, {}, lambda unique: None, max_payload=SIZE)
     buffers = []
     for _ in range(4):
-        arrival = intake.receive_nowait()
+        arrival = receiver.receive_nowait()
         assert arrival is not None
         assert isinstance(arrival[2], memoryview)
         buffers.append(arrival[2].obj)
-        intake.recycle(arrival[2])
+        receiver.recycle(arrival[2])
 
     assert buffers[1] is buffers[2] is buffers[3]

@@ -10,8 +10,8 @@ from time import perf_counter
 import pytest
 import trio
 
-from triofuse.session.intake import Arrival
-from triofuse.session.polling import Polling
+from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.scheduling.polling import Polling
 from triofuse.wire.opcodes import Opcode
 
 ARRIVAL: Arrival = (1, 2, b"", 0.0)
@@ -194,3 +194,39 @@ def test_with_one_cpu_nobody_could_send_unless_we_make_way(
 
     assert Polling(1.0, device.receive).poll(LOOKUP) is None
     assert (device.asked, device.made_way) == (1, 1)
+
+
+def test_who_was_polled_for_in_vain_and_comes_at_once_had_waited_for_our_cpu(
+    device: Device,
+) -> None:
+    device.looks = NEVER
+    polling = Polling(1e-6, device.receive)
+    polling.poll(LOOKUP)
+    polling.woken()
+    polling.poll(LOOKUP)
+
+    assert device.made_way == 2  # although it was in vain
+
+
+def test_who_comes_later_than_that_had_not(device: Device) -> None:
+    device.looks = NEVER
+    polling = Polling(1e-6, device.receive)
+    polling.poll(LOOKUP)
+
+    compute()
+    polling.woken()
+    polling.poll(LOOKUP)
+
+    assert device.made_way == 1
+
+
+def test_a_wake_up_without_polling_says_nothing(device: Device) -> None:
+    device.looks = NEVER
+    polling = Polling(1e-6, device.receive)
+    polling.poll(LOOKUP)
+    polling.poll(LOOKUP)  # sleeps at once
+
+    polling.woken()
+    polling.poll(LOOKUP)
+
+    assert device.made_way == 1

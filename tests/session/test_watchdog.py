@@ -14,7 +14,8 @@ import trio
 
 import triofuse
 from tests.session.probe import TEXT, Probe
-from triofuse.session.intake import Arrival, Intake
+from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.scheduling.receiver import Receiver
 from triofuse.session.watchdog import Watchdog
 from triofuse.testing import open_kernel
 from triofuse.testing.messages import encode_request
@@ -116,8 +117,8 @@ async def test_what_it_hands_over_too_late_is_dropped() -> None:
     queued: list[Arrival] = []
     async with open_kernel(Probe()) as kernel:
         channel = kernel.session.channel
-        intake = Intake(channel, 8192, {}, lambda unique: None, 1 << 20)
-        watchdog = Watchdog(channel, intake, queued.append)
+        receiver = Receiver(channel, 8192, {}, lambda unique: None, 1 << 20)
+        watchdog = Watchdog(channel, receiver, queued.append)
         watchdog.start()
         message = encode_request(Opcode.GETATTR, 4, 1, (0, 0, 0), bytes(16))
         watchdog._hand_over(message)

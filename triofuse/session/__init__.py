@@ -1,1 +1,38 @@
-"""The nursery that serves one mount: reader, handlers, replies."""
+"""The nursery that serves one mount.
+
+The path of a request::
+
+    /dev/fuse
+        | readv: one read is one request
+        v
+    Receiver ----> INTERRUPT, FORGET and their kin: done at once, they wait for nobody
+        |
+        v
+    the leader ------------------------------> serves it in place, without a task switch
+        | at the limit, or beyond its user's share
+        v
+    Queue, a line for each user
+        | the user with the fewest blocked requests is next
+        |
+        +---> a handler that is done with another request takes it
+        |
+        +---> memory channel: the raw request buffer, to a parked handler
+        v
+    Service: decode -> Filesystem.method(request) -> encode -> writev ----> /dev/fuse
+
+The path of the lead, that is of the duty to wait for the device.  Only one handler has
+it; ``scheduling/policy.py`` has the table::
+
+                 blocks: a parked handler, or a new one, is promoted
+              +---------------------------------------------------------+
+              |       (an empty message in the same memory channel)     v
+    the leader, RUNNING  <------- the device has something ------- WATCHING
+              |                                                         ^
+              +---------------------------------------------------------+
+                 nothing to serve
+
+    a handler whose request had blocked:  BLOCKED -> RUNNING -> PARKED, or it ends
+
+What is in ``scheduling/`` decides and receives; `Handlers` carries out; `Service`
+serves one request; `Pending` knows where each of them is.
+"""

@@ -11,8 +11,8 @@ from difflib import get_close_matches
 import attrs
 import trio
 
-from triofuse.session.intake import Arrival
 from triofuse.session.pending import MUST_RUN, UNINTERRUPTED, Pending, Serving
+from triofuse.session.scheduling.arrival import Arrival
 from triofuse.wire.decode import operation_name
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import OPERATIONS

@@ -1,48 +1,51 @@
-"""The tasks that serve requests.
+"""The tasks that serve requests: Leader/Followers, as `Policy` decides.
 
-A handler that has replied looks at the device once more before it sleeps: most
-often the next request is there already, and two task switches and an epoll round
-are saved (12 us of 17 us for a small read).  It does so for a limited time before it
-lets the other tasks of the program run.  With nothing to do, it waits for the device.
+The law: this module only carries out what the policy says.  Each handler is a task that
+looks for a request, serves it, and looks again: most often the next one is there
+already, and two task switches and an epoll round are saved (12 us of 17 us for a small
+read).  When it finds none it rests, and how is the policy's decision.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 
 import attrs
 import trio
 
-from triofuse.session.intake import Arrival, Intake
 from triofuse.session.notifier import SessionNotifier
 from triofuse.session.pending import UNINTERRUPTED, Pending, Serving
-from triofuse.session.polling import Polling
+from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.scheduling.coroutine import ObservedCoroutine
+from triofuse.session.scheduling.policy import (
+    ENDED,
+    PARKED,
+    PAUSING,
+    RUNNING,
+    WATCHING,
+    Handler,
+    Policy,
+)
+from triofuse.session.scheduling.polling import Polling
+from triofuse.session.scheduling.receiver import Receiver
+from triofuse.session.scheduling.shares import Shares
 from triofuse.session.service import Service
-from triofuse.session.watch import LettingGo, Watch
-from triofuse.wire.decode import Message, operation_name, peek
+from triofuse.wire.decode import Message, operation_name, peek, peek_user
 from triofuse.wire.opcodes import Opcode
 
 __all__ = ["Handlers"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds for which handlers go on before they let other tasks run; and while one
-#: waits for something: 1 ms more often than not became 3 ms for it, with a thread.
-_SLICE = 0.001
-_SLICE_WHILE_ONE_WAITS = 0.0002
+#: What needs no handler of those that are shared out: it is there to wait.
+_SETLKW = int(Opcode.SETLKW)
 
-#: Seconds that are set down for a control request, which has no time of its own.
-_CONTROL = 10e-6
-
-#: Before the first of what `Handlers` counts.
-_NEVER = -1
-
-#: What is not served like the rest.
-_APART = UNINTERRUPTED | {Opcode.SETLKW}
-
-#: Handlers that stay when there is nothing to do.
-_MAX_IDLE = 4
+#: What wakes a handler that is to look at the device: a message without content.
+_BATON: Message = b""
 
 
 @attrs.define(eq=False, repr=False)
@@ -50,65 +53,73 @@ class Handlers:
     """Serves the requests of one mount in tasks of the session's nursery.
 
     Attributes:
-      limit: The most handlers at a time, apart from those that wait for a lock; more
-        requests than that wait, but for INTERRUPT, FORGET and their kin, which wait
-        for nobody.
-      running: How many there are, those that idle included.
+      over: Set when the connection is at its end.
     """
 
     _nursery: trio.Nursery
-    _intake: Intake
+    _receiver: Receiver
     _service: Service
     _pending: Pending
     _notifier: SessionNotifier
-    _polling: Polling
-    _watch: Watch
-    limit: int
-    running: int = attrs.field(default=0, init=False)
-    _idle: int = attrs.field(default=0, init=False)
-    #: Messages in the memory channel, those included that were interrupted there.
-    _queued: int = attrs.field(default=0, init=False)
-    #: When they all let other tasks run, and whether one is doing that now.
-    _pause_at: float = attrs.field(default=0.0, init=False)
-    _pausing: bool = attrs.field(default=False, init=False)
-    #: Whether one was woken or started, and has not begun.
-    _coming: bool = attrs.field(default=False, init=False)
-    #: How often one has let go of the loop, and how often other than to pause.
-    _turns: int = attrs.field(default=0, init=False)
-    _waits: int = attrs.field(default=0, init=False)
+    _limit: int
+    _busy_poll: float
+    over: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _policy: Policy = attrs.field(init=False)
+    #: What each handler serves with, from its first request on.
+    _serving: dict[Handler, Serving] = attrs.field(factory=dict, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
-    _send: trio.MemorySendChannel[Message] = attrs.field(init=False)
-    _receive: trio.MemoryReceiveChannel[Message] = attrs.field(init=False)
+    _clock: Callable[[], float] = attrs.field(init=False)
+    _receive: Callable[[], Arrival | None] = attrs.field(init=False)
+    _lines: Mapping[int, object] = attrs.field(init=False)
+    _shares: Shares = attrs.field(init=False)
+    _polling: Polling = attrs.field(init=False)
+    _wake_up: trio.MemorySendChannel[Message] = attrs.field(init=False)
+    _woken: trio.MemoryReceiveChannel[Message] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Unbounded: the kernel bounds what is in flight, and the reader must never
-        # wait, or it could not see the INTERRUPT that frees a handler.
-        self._send, self._receive = trio.open_memory_channel[Message](math.inf)
-
-    def queue(self, arrival: Arrival) -> None:
-        """Have a request served by the next handler that is free."""
-        _, unique, message, _ = arrival
-        self._pending.waiting[unique] = arrival
-        self._queued += 1
-        self._send.send_nowait(message)
-        if self._queued <= self._idle:
-            self._coming = True
-        else:
-            self._start()
+        self._clock = trio.lowlevel.current_clock().current_time
+        self._receive = self._receiver.receive_nowait
+        self._lines = self._receiver.queue.lines
+        self._shares = Shares(self._limit)
+        self._policy = Policy(self._shares, self._lines)
+        self._polling = Polling(self._busy_poll, self._look)
+        # Without a buffer: what is sent goes to a handler that is parked.
+        self._wake_up, self._woken = trio.open_memory_channel[Message](0)
 
     @property
-    def will_read(self) -> bool:
-        """Whether a handler reads what the device has, as soon as it runs."""
-        return self._coming or self._pausing
+    def running(self) -> int:
+        """How many tasks there are."""
+        return self._policy.tasks
 
-    @trio.lowlevel.enable_ki_protection
-    def _start(self) -> None:
-        """Start a handler if one is needed."""
-        if self._queued > self._idle and self._serving < self.limit:
-            self.running += 1
-            self._coming = True
-            self._nursery.start_soon(self._handle)
+    def start(self) -> None:
+        """Start the first handler."""
+        self._wake()
+
+    def queue(self, arrival: Arrival) -> None:
+        """Have a request served that no handler has received."""
+        self._receiver.queue[arrival[1]] = arrival
+        self._wake()
+
+    def read_copies(self) -> None:
+        """Read what the kernel sends again, until there is nothing more."""
+        self._receiver.is_copy = self._pending.is_copy
+        with suppress(BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
+            while True:
+                self._receiver.look()  # a copy is dropped at once
+                arrival = self._receiver.receive_nowait()
+                if arrival is not None:
+                    self._receiver.queue[arrival[1]] = arrival
+        self._wake()
+
+    def recall(self) -> None:
+        """Receive what was left with the kernel, now that there is memory for it."""
+        over = (trio.EndOfChannel, trio.ClosedResourceError)
+        with suppress(BlockingIOError, *over):  # it is tried again
+            self._notifier.resend_nowait()
+            self._receiver.forget_withheld()
+            # Before any handler can reply under a number that the kernel has changed.
+            self.read_copies()
 
     def hurry(self, seconds: float) -> None:
         """Give each RELEASE that runs or still comes so long, and no longer."""
@@ -118,133 +129,181 @@ class Handlers:
                 serving.scope.deadline = self._release_deadline
 
     def close(self) -> None:
-        """Let handlers end once there is nothing more to do."""
-        self._send.close()
+        """Start no more handlers; let them end as they are done."""
+        self._policy.over = True
+        self._wake_up.close()
+        self.over.set()
 
-    async def _handle(self) -> None:
-        """Be a handler."""
-        await LettingGo(self._serve_all(), self._let_go)
-
-    def _let_go(self) -> None:
-        """See that somebody watches the device while a handler lets go of the loop."""
-        self._turns += 1
-        if self._pausing:
+    @trio.lowlevel.enable_ki_protection  # or Ctrl-C could come between state and task
+    def _wake(self) -> None:
+        """Schedule a handler if the policy says that one is needed."""
+        handler = self._policy.wake()
+        if handler is None:
             return
-        self._waits += 1
-        watch = self._watch
-        if not (watch.by_reader or watch.by_handler or self._coming):
-            watch.give_to_reader()
+        message = _BATON
+        if handler.user is not None:
+            message = self._receiver.queue.choose(handler.user)[2]
+        if handler not in self._serving:  # it is new
+            self._nursery.start_soon(self._handle, handler, message)
+        elif self._woken.statistics().tasks_waiting_receive:  # else it is cancelled
+            self._wake_up.send_nowait(message)
 
-    async def _serve_all(self) -> None:
+    async def _handle(self, handler: Handler, message: Message) -> None:
+        """Be a handler."""
+        yielded = partial(self._yielded, handler)
+        await ObservedCoroutine(self._serve_all(handler, message), yielded)
+
+    def _yielded(self, handler: Handler) -> None:
+        """See that the device is waited for when a request blocks."""
+        if handler.state is RUNNING:
+            opcode, _, message, _ = self._serving[handler].arrival
+            user = None if opcode == _SETLKW else peek_user(message)[0]
+            if self._policy.block(handler, user):
+                self._wake()
+
+    async def _serve_all(self, handler: Handler, message: Message) -> None:
         """Serve requests, in one cancel scope until an INTERRUPT has spent it."""
-        needed = True
-        self._coming = False
         try:
-            while needed:
+            self._policy.run(handler, trio.current_time())
+            arrival = self._taken(message) if message else None
+            while handler.state is not ENDED:
                 with trio.CancelScope() as scope:
-                    task = trio.lowlevel.current_task()
-                    needed = await self._serve_many(Serving(task, scope))
+                    serving = Serving(trio.lowlevel.current_task(), scope)
+                    await self._serve_many(handler, serving, arrival)
+                arrival = None
+        except BaseException:  # the nursery is cancelled
+            self._policy.over = True
+            raise
         finally:
-            self.running -= 1
+            self._policy.end(handler)
+            self._serving.pop(handler, None)
 
-    async def _serve_many(self, serving: Serving) -> bool:
-        """Serve until interrupted (True) or not needed any more (False)."""
+    async def _serve_many(
+        self, handler: Handler, serving: Serving, arrival: Arrival | None
+    ) -> None:
+        """Serve until the handler ends, or an INTERRUPT has spent the cancel scope."""
         pending, running = self._pending, self._pending.running
-        receive, serve = self._intake.receive_nowait, self._service.serve
+        find, serve = self._find, self._service.serve
+        self._serving[handler] = serving
         serving.begin()
-        now, waits = self._begin_slice(), self._waits
+        answered = 0  # the opcode, since the handler has last rested
         while not serving.cancelled:
-            idle = now >= self._pause_at and not await self._pause()
-            arrival: Arrival | None = None
-            queued: Arrival | None = None
-            try:
-                if not idle:
-                    queued = self._queued_nowait() if self._queued else None
-                    arrival = queued or receive()
-            except BlockingIOError:
-                arrival = self._polling.poll(serving.arrival[0])
-                idle = arrival is None
-            except (trio.EndOfChannel, trio.ClosedResourceError):
-                idle, waits = True, _NEVER
-            if idle:
-                if self._may_watch(waits):
-                    if not await self._watch_device():
-                        return False
-                else:
-                    arrival = await self._wait()
-                    if arrival is None:
-                        return False
-                now, waits = self._begin_slice(), self._waits
-            if arrival is None:  # a control request, already dealt with
-                now += _CONTROL
+            if arrival is None:
+                arrival = find(answered)
+            if arrival is None:
+                answered = 0
+                arrival = await self._rest(handler)
+                if handler.state is ENDED:
+                    return
                 continue
-            opcode, unique, message, now = serving.arrival = arrival
-            if queued is not None:  # it came long ago
-                now = trio.current_time()
+            opcode, unique, message, _ = serving.arrival = arrival
+            arrival = None
             running[unique] = serving
             if pending.interrupted:
                 pending.start_interrupted(unique)
-            apart, turns = opcode in _APART, self._turns
             try:
-                await (self._serve_apart(serving) if apart else serve(serving))
+                if opcode in UNINTERRUPTED:
+                    await self._release(serving)
+                else:
+                    await serve(serving)
             finally:
                 del running[unique]
+                if handler.state is not RUNNING:
+                    self._policy.finish(handler)
+                    if not serving.cancelled:
+                        self._serving[handler] = serving = serving.renewed()
                 if pending.deferred:
                     self._notifier.send_deferred(unique)
                 if type(message) is not bytes:
-                    self._intake.recycle(message)
-            if apart and self._serving > self.limit:
-                return False
-            if turns != self._turns and not serving.cancelled:
-                serving = serving.renewed()
-        return True
+                    self._receiver.recycle(message)
+            answered = opcode
 
-    @property
-    def _serving(self) -> int:
-        """How many handlers may be serving: one that watches does not."""
-        return self.running - self._watch.by_handler
-
-    def _begin_slice(self) -> float:
-        """Set when the other tasks are to run again, unless somebody is to go on then.
-
-        Returns:
-          The time now.
-        """
-        now = trio.current_time()
-        self._service.notice_tracing()
-        if not self._pausing:
-            waits = self._pending.running
-            self._pause_at = now + (_SLICE_WHILE_ONE_WAITS if waits else _SLICE)
-        return now
-
-    async def _pause(self) -> bool:
-        """Let the other tasks run; False if another handler will go on after that.
-
-        Else each of many handlers would have a slice for itself, one after the other.
-        """
-        if self._pausing:
-            return False
-        self._pausing = True
+    def _find(self, answered: int) -> Arrival | None:
+        """Return the next request; None if there is none, or the slice is over."""
+        policy = self._policy
         try:
-            await trio.lowlevel.checkpoint()
-        finally:
-            self._pausing = False
-        self._begin_slice()
-        return True
+            while policy.now < policy.slice_end:
+                if self._lines or self._shares.crowded:
+                    arrival = self._next()
+                else:
+                    arrival = self._receive()
+                    if arrival is not None:
+                        policy.now = arrival[3]
+                        return arrival
+                policy.now = self._clock()
+                if arrival is not None:
+                    return arrival
+        except BlockingIOError:
+            arrival = self._polling.poll(answered) if answered else None
+            if arrival is not None:
+                policy.now = arrival[3]
+            return arrival
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            self.close()
+        return None
 
-    async def _serve_apart(self, serving: Serving) -> None:
-        """Serve a RELEASE; or what waits for a lock, and takes no handler meanwhile.
+    def _look(self) -> Arrival | None:
+        """Return the next request, as `Receiver.receive_nowait` does."""
+        if self._lines or self._shares.crowded:
+            return self._next()
+        return self._receive()
 
-        Else enough waiters would keep out the unlock that they wait for.
+    def _next(self) -> Arrival | None:
+        """Return the request that is next by the shares of users; queue others.
+
+        If none that is queued may start, its user may start no other either.
         """
-        if serving.arrival[0] in UNINTERRUPTED:
-            return await self._release(serving)
-        self.limit += 1
-        self._start()
+        queue, user = self._receiver.queue, self._policy.next_user()
+        if user is not None:
+            return queue.start(queue.choose(user)[1])
+        arrival = self._receive()
+        if arrival is None:
+            return None
+        opcode, unique, message, _ = arrival
+        if opcode == _SETLKW or self._shares.admits(peek_user(message)[0]):
+            return arrival
+        queue[unique] = arrival
+        return None
+
+    async def _rest(self, handler: Handler) -> Arrival | None:
+        """Wait as the policy says; return the request that came with the wake-up."""
+        policy, message = self._policy, _BATON
+        while True:
+            state = policy.rest(handler)
+            if state is WATCHING:
+                await self._watch()
+            elif state is PAUSING:
+                await trio.lowlevel.checkpoint()
+            elif state is PARKED:
+                try:
+                    message = await self._woken.receive()
+                except trio.EndOfChannel:
+                    policy.end(handler)
+                    return None
+            else:
+                return None
+            policy.run(handler, self._clock())
+            if message:
+                return self._taken(message)
+            if state is not PARKED or policy.looks_first():
+                self._service.notice_tracing()
+                return None
+
+    async def _watch(self) -> None:
+        """Wait until the device has something."""
         try:
-            return await self._service.serve(serving)
-        finally:
-            self.limit -= 1
+            await self._receiver.wait()
+            self._polling.woken()
+        except trio.ClosedResourceError:
+            pass  # as the next look will tell
+
+    def _taken(self, message: Message) -> Arrival | None:
+        """Return the request of a message; None if it was dropped meanwhile."""
+        _, unique = peek(message)
+        arrival = self._receiver.queue.start(unique)
+        if arrival is None:
+            self._receiver.recycle(message)
+        return arrival
 
     async def _release(self, serving: Serving) -> None:
         """Serve a RELEASE: the end of the mount does not cancel it, only a deadline."""
@@ -261,61 +320,3 @@ class Handlers:
                 serving.cancelled = True
                 name = operation_name(serving.arrival[0])
                 _log.error("%s was cut off at the end of the mount", name)
-
-    def _queued_nowait(self) -> Arrival | None:
-        """Return a request that waits in the memory channel, the oldest first."""
-        while self._queued:
-            try:
-                message = self._receive.receive_nowait()
-            except trio.WouldBlock:  # on its way to a handler that sleeps
-                return None
-            arrival = self._taken(message)
-            if arrival is not None:
-                return arrival
-        return None
-
-    def _may_watch(self, waits: int) -> bool:
-        """Whether a handler that idles is to watch the device.
-
-        Not with something in the queue, nor if it has waited for anything since
-        ``_waits`` was ``waits``: its next request might make it wait again, and then
-        it is no gain that it watches.
-        """
-        idle = self._queued <= self._idle and waits == self._waits
-        return idle and not self._watch.by_handler
-
-    async def _watch_device(self) -> bool:
-        """Wait until the device has something; False if this handler may end."""
-        self._watch.take()
-        try:
-            await self._intake.wait()
-        except trio.ClosedResourceError:
-            pass  # as the next look will tell
-        finally:
-            self._watch.by_handler = False
-        return self.running <= self.limit
-
-    async def _wait(self) -> Arrival | None:
-        """Sleep until there is a request; None means that this handler may end."""
-        while self._idle < _MAX_IDLE or self._queued > self._idle:
-            self._idle += 1
-            try:
-                message = await self._receive.receive()
-                self._coming = False
-            except trio.EndOfChannel:
-                return None
-            finally:
-                self._idle -= 1
-            arrival = self._taken(message)
-            if arrival is not None:
-                return arrival
-        return None
-
-    def _taken(self, message: Message) -> Arrival | None:
-        """Take a message off the queue; None if it was interrupted there."""
-        self._queued -= 1
-        _, unique = peek(message)
-        arrival = self._pending.waiting.pop(unique, None)
-        if arrival is None:
-            self._intake.recycle(message)
-        return arrival

@@ -10,8 +10,8 @@ import trio
 
 from triofuse.filesystem.requests import Request
 from triofuse.session.handlers import Handlers
-from triofuse.session.intake import Arrival
 from triofuse.session.pending import Pending
+from triofuse.session.scheduling.arrival import Arrival
 from triofuse.session.service import Service
 from triofuse.session.statistics import SessionStatistics
 from triofuse.wire.decode import Message, operation_name

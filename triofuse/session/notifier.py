@@ -132,6 +132,22 @@ class SessionNotifier:
         # Before any handler can reply under a number that the kernel has changed.
         self._read_copies()
 
+    @property
+    def can_resend(self) -> bool:
+        """Whether the kernel sends requests again when it is asked to."""
+        return self._minor >= n.SINCE["resend"]
+
+    def resend_nowait(self) -> None:
+        """As `resend`, but the caller reads what is sent again, and at once.
+
+        Raises:
+          BlockingIOError: A socket in place of the device is full.
+          trio.EndOfChannel: The connection is over.
+          trio.ClosedResourceError: The channel is closed.
+        """
+        self._channel.sender().send_nowait(n.encode_notify_resend())
+        self._pending.resending = True
+
     async def inc_epoch(self) -> None:
         """Have all cached names looked up at their next use."""
         await self._check("inc_epoch")

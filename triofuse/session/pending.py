@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from triofuse.filesystem.replies import Buffer
-from triofuse.session.intake import Arrival
+from triofuse.session.scheduling.arrival import Arrival, Withheld
 from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND, Opcode
 
 __all__ = [
@@ -118,7 +118,7 @@ class Pending:
     Attributes:
       limit: The most that run at a time.
       running: The handler that serves it, by ``unique``.
-      waiting: Itself while it is in the memory channel, by ``unique``.
+      waiting: Itself while it is queued, by ``unique``.
       interrupted: Those that wait and will start in a cancelled scope.
       interruptions: How many were cancelled or never started.
       deferred: What to tell the kernel when a request is answered, by ``unique``.
@@ -128,7 +128,7 @@ class Pending:
 
     limit: float = math.inf
     running: dict[int, Serving] = attrs.field(factory=dict, init=False)
-    waiting: dict[int, Arrival] = attrs.field(factory=dict, init=False)
+    waiting: MutableMapping[int, Arrival] = attrs.field(factory=dict, init=False)
     interrupted: set[int] = attrs.field(factory=set, init=False)
     interruptions: int = attrs.field(default=0, init=False)
     deferred: dict[int, list[Told]] = attrs.field(factory=dict, init=False)
@@ -185,7 +185,8 @@ class Pending:
         # What waits for nothing does not fail on a local filesystem when a timer's
         # signal comes, and few programs can bear that: mkdir(2) knows no EINTR.
         is_next = len(self.waiting) + len(self.running) <= self.limit
-        if is_next or arrival[0] in MUST_RUN:
+        is_here = not isinstance(arrival[2], Withheld)
+        if (is_next and is_here) or arrival[0] in MUST_RUN:
             self.interrupted.add(unique)
             return Fate.CANCELLED
         del self.waiting[unique]

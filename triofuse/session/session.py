@@ -34,16 +34,13 @@ from triofuse.session.handlers import Handlers
 from triofuse.session.handles import Handles
 from triofuse.session.handshake import receive_offer
 from triofuse.session.insight import InFlight, in_flight, statistics
-from triofuse.session.intake import Intake
 from triofuse.session.notifier import SessionNotifier
 from triofuse.session.pending import Pending, descent_noted
-from triofuse.session.polling import Polling
-from triofuse.session.reader import Reader
 from triofuse.session.root import check_root
+from triofuse.session.scheduling.receiver import Receiver
 from triofuse.session.service import Service
 from triofuse.session.signals import Look, Signals, look_at_thread
 from triofuse.session.statistics import SessionStatistics
-from triofuse.session.watch import Watch
 from triofuse.session.watchdog import Watchdog
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
@@ -101,10 +98,12 @@ class Session:
         ``InitFlags.ALLOW_IDMAP`` depends; None where somebody else has mounted it.
       root_type: ``stat.S_IFDIR`` or ``S_IFREG``, which the root must be; None where
         somebody else has mounted it.
-      max_handlers: Requests that are served at a time.  Those past it wait, while
-        INTERRUPT and FORGET still pass.
+      max_handlers: Requests that may be blocked at a time, those that wait for a lock
+        not counted.  Others wait, while INTERRUPT and FORGET still pass.  One user
+        (``uid``) has at most 8/9 of them: the rest is kept for others.
       max_payload: Bytes of large requests, that is of WRITEs, that are held at a
-        time; past it, likewise.
+        time, shared out likewise.  What a user sends beyond that stays with the
+        kernel, and others are served meanwhile; before protocol 7.40 all wait.
       timeout: Seconds that a request may take, or that by the name of its method:
         ``{"read": 5, "setlkw": 60}``.  Then its handler is cancelled and the caller
         gets ETIMEDOUT.  A number is not for SETLKW, which is there to wait.  Where
@@ -293,57 +292,53 @@ class Session:
         handles: Handles,
         service: Service,
     ) -> None:
-        """Start the tasks; the reader ends them all."""
+        """Start the tasks."""
         signals = Signals(
             self._pending, handles, self.filesystem, self.look, service.answer, nursery
         )
         control = Control(nursery, handles, service, signals, self.notifier)
-        intake = Intake(
+        receiver = Receiver(
             self.channel,
             agreement.receive_size,
             control.table(),
             control.reject,
             self.max_payload,
         )
-        watch = Watch()
-        self._handlers = Handlers(
+        self._pending.waiting = receiver.queue
+        handlers = self._handlers = Handlers(
             nursery,
-            intake,
+            receiver,
             service,
             self._pending,
             self.notifier,
-            Polling(self.busy_poll, intake.receive_nowait),
-            watch,
             self.max_handlers,
+            self.busy_poll,
         )
-        reader = Reader(intake, self._handlers, watch, self._pending.is_copy)
-        self.notifier.start(agreement.minor, nursery, reader.read_copies)
+        self.notifier.start(agreement.minor, nursery, handlers.read_copies)
+        if self.notifier.can_resend:
+            receiver.recall = handlers.recall
         guards = trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
         if limits:
             deadlines = Deadlines(self._pending, service.answer, limits)
             nursery.start_soon(_within, guards, deadlines.enforce)
-        watchdog = Watchdog(self.channel, intake, self._handlers.queue)
+        watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._read, reader, self._handlers, guards, watchdog)
+        nursery.start_soon(self._end, handlers, guards, watchdog)
+        handlers.start()
 
-    async def _read(
-        self,
-        reader: Reader,
-        handlers: Handlers,
-        guards: trio.CancelScope,
-        watchdog: Watchdog,
+    async def _end(
+        self, handlers: Handlers, guards: trio.CancelScope, watchdog: Watchdog
     ) -> None:
-        """Read until the connection is over, and then end the rest."""
+        """Wait until the connection is over, and then end the rest."""
         try:
-            await reader.read()
+            await handlers.over.wait()
         finally:
             watchdog.stop()
         _log.info("%s is unmounted, or aborted", shown(self.mountpoint))
         self.notifier.end()
         self.finish()
         guards.cancel()
-        handlers.close()
 
     async def _cut_off(self, receive_size: int) -> None:
         """Close the device when the grace is over.

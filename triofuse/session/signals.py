@@ -19,7 +19,7 @@ from triofuse.device.callers import Standing, standing_of
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.requests import Read
 from triofuse.session.handles import Handles
-from triofuse.session.intake import Arrival
+from triofuse.session.scheduling.arrival import Arrival
 from triofuse.session.pending import UNINTERRUPTED, Fate, Pending
 from triofuse.wire.decode import peek_caller
 from triofuse.wire.errors import ProtocolError

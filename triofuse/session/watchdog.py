@@ -24,8 +24,9 @@ import trio
 
 from triofuse.device.channel import Channel
 from triofuse.session.holdups import Holdups
-from triofuse.session.intake import Arrival, Intake
 from triofuse.session.pending import UNINTERRUPTED
+from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.scheduling.receiver import Receiver
 from triofuse.wire.decode import Message, operation_name, peek_caller
 from triofuse.wire.encode import encode_error
 from triofuse.wire.errors import ProtocolError
@@ -62,7 +63,7 @@ class Watchdog:
     """
 
     _channel: Channel
-    _intake: Intake
+    _receiver: Receiver
     _queue: Callable[[Arrival], None]
     _over: threading.Event = attrs.field(factory=threading.Event, init=False)
     _thread: threading.Thread = attrs.field(init=False)
@@ -124,7 +125,7 @@ class Watchdog:
 
     def _drain(self, waits: str) -> None:
         """Read what is there, refuse what the loop waits for, hand over the rest."""
-        buffer = bytearray(self._intake.size)
+        buffer = bytearray(self._receiver.size)
         while not self._over.is_set():
             try:
                 message = bytes(memoryview(buffer)[: self._channel.receive(buffer)])
@@ -139,7 +140,7 @@ class Watchdog:
         """Treat a message as if the loop had read it; this runs in the loop."""
         if self._over.is_set():  # nobody is there to treat it, or waits for that
             return
-        arrival = self._intake.sort(message)
+        arrival = self._receiver.sort(message)
         if arrival is not None:
             self._queue(arrival)
 

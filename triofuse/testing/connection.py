@@ -248,7 +248,14 @@ class Connection:
             header[layouts.IN_HEADER.fields.index("unique")] = pending.unique
             body = pending.message[layouts.IN_HEADER.size :]
             pending.message = layouts.IN_HEADER.pack(*header) + body
-            self._nursery.start_soon(self._quietly, self.send_raw, pending.message)
+            self._nursery.start_soon(self._quietly, self._send_again, pending)
+
+    async def _send_again(self, pending: Pending) -> None:
+        """Send a request, and what goes with it if its caller has got a signal."""
+        await self.send_raw(pending.message)
+        if pending.interrupted:
+            pending.interrupted = False
+            await self.interrupt(pending.unique)
 
     async def _quietly(
         self, send: Callable[..., Awaitable[None]], *arguments: Any

@@ -39,6 +39,7 @@ __all__ = [
     "peek_caller",
     "peek_head",
     "peek_unique",
+    "peek_user",
     "with_payload",
 ]
 
@@ -70,6 +71,9 @@ peek_head = _PEEK.unpack_from
 
 #: fuse_in_header up to the pid: opcode, unique, pid.
 _PEEK_CALLER = struct.Struct("=4xIQ8x8xI")
+
+#: The caller's user (``uid``) of a message that is as long as it says.
+peek_user = struct.Struct("=24xI").unpack_from
 
 
 def operation_name(opcode: int) -> str:

@@ -1,12 +1,18 @@
-"""What comes in: one receive buffer, and the requests that nobody answers.
+"""The receive side: one receive buffer, and the memory that requests hold.
 
 Messages are small but for WRITEs.  Small ones are copied out of the one large
 buffer; a large one takes the buffer along and another stands in for it.
+
+The law: whatever requests hold, INTERRUPTs and the requests of others are still read.
+The kernel's queue is first in, first out, so past `max_payload` reading goes on, and
+what a user sends beyond its share is left with the kernel: it keeps every request until
+that is answered, and sends all of them again when it is asked to (RESEND).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import mmap
 from collections.abc import Callable, Mapping
 
@@ -15,10 +21,21 @@ import trio
 
 from triofuse.device.channel import Channel
 from triofuse.session.file_buffers import anonymous
-from triofuse.wire.decode import HEADER_SIZE, Message, peek, peek_head, peek_unique
+from triofuse.session.scheduling.arrival import Arrival, Withheld
+from triofuse.session.scheduling.queue import Queue
+from triofuse.session.scheduling.shares import Shares
+from triofuse.wire.decode import (
+    HEADER_SIZE,
+    Message,
+    peek,
+    peek_head,
+    peek_unique,
+    peek_user,
+)
 from triofuse.wire.errors import ProtocolError
+from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND
 
-__all__ = ["Arrival", "Intake"]
+__all__ = ["Receiver"]
 
 _log = logging.getLogger("triofuse")
 
@@ -26,29 +43,31 @@ _log = logging.getLogger("triofuse")
 #: copy in 0.6 us, a new 1 MiB buffer costs 12 us and its page faults).
 _COPY_LIMIT = 16 << 10
 
+#: Bytes that are kept of a message whose payload is left with the kernel.
+_HEAD = 80
+
 #: Buffers that are kept for the next large message.
 _MAX_SPARES = 4
 
 #: The first one is mapped, and takes no memory where nothing comes in.
 _Buffer = bytearray | mmap.mmap
 
-#: Opcode, unique, message, and when it came, in trio's time.
-Arrival = tuple[int, int, Message, float]
-
-#: Seconds between two looks for an INTERRUPT when there is no room: from, to.
+#: Seconds to wait for memory to be given back before reading goes on: from, to.  The
+#: second is for a kernel that sends nothing again: there each look may cost memory.
 _PATIENCE = (0.005, 1.0)
 
 
 @attrs.define(eq=False, repr=False)
-class Intake:
+class Receiver:
     """Receives messages, has control requests dealt with, hands on the others.
 
     Attributes:
       size: Bytes that each read must offer.
-      max_payload: Bytes of large messages that are held at a time.  Past it nothing
-        is read but one message now and then: INTERRUPTs are the first in the
-        kernel's queue, so the one who looks finds them.
+      max_payload: Bytes of large messages that are held at a time.
+      queue: What was read and has not started.
       is_copy: Tells of requests that are served already, once any are sent again.
+      recall: Has the kernel send all again; None where it cannot, before 7.40.  There
+        nothing is read past `max_payload` but one message now and then.
     """
 
     _channel: Channel
@@ -56,20 +75,27 @@ class Intake:
     _control: Mapping[int, Callable[[Message], None]]
     _reject: Callable[[int], None]
     max_payload: int
+    queue: Queue = attrs.field(init=False)
     is_copy: Callable[[int], bool] | None = attrs.field(default=None, init=False)
+    recall: Callable[[], None] | None = attrs.field(default=None, init=False)
     _now: Callable[[], float] = attrs.field(init=False)
     _receive: Callable[[_Buffer], int] = attrs.field(init=False)
-    _held: int = attrs.field(default=0, init=False)
+    _shares: Shares = attrs.field(init=False)
     _room: trio.Event = attrs.field(factory=trio.Event, init=False)
     _patience: float = attrs.field(default=_PATIENCE[0], init=False)
-    _may_look: bool = attrs.field(default=False, init=False)
+    #: How many messages may be received although memory is short.
+    _may_read: float = attrs.field(default=0, init=False)
+    #: When a request that comes again came first.
+    _first: dict[int, float] = attrs.field(factory=dict, init=False)
     _buffer: _Buffer = attrs.field(init=False)
     _view: memoryview = attrs.field(init=False)
     _spares: list[_Buffer] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.queue = Queue(self.recycle)
         self._now = trio.lowlevel.current_clock().current_time
         self._receive = self._channel.receive
+        self._shares = Shares(self.max_payload)
         self._buffer = anonymous(self.size)
         self._view = memoryview(self._buffer)
 
@@ -80,29 +106,28 @@ class Intake:
           BlockingIOError: There is none, or no room for it.
           trio.EndOfChannel: There will be none.
         """
-        if self._held >= self.max_payload:
-            if not self._may_look:
+        if self._shares.crowded:
+            if not self._may_read:
                 raise BlockingIOError
-            self._may_look = False
+            self._may_read -= 1
         receive, now = self._receive, self._now  # quicker to call than attributes
         try:
             size = receive(self._buffer)
         except (FileNotFoundError, InterruptedError):
             return None
-        if size <= _COPY_LIMIT:
-            message: Message = self._view[:size].tobytes()
-            # The way of nearly all requests: what is odd about others, sort() sees.
-            if size >= HEADER_SIZE and self.is_copy is None:
-                length, opcode, unique = peek_head(message)
-                if length == size and opcode not in self._control:
-                    return opcode, unique, message, now()
-        else:
-            message = self._give_away(size)
+        if size > _COPY_LIMIT:
+            return self._sort_large(size)
+        message: Message = self._view[:size].tobytes()
+        # Nearly all requests end here; every other message takes the slow path, sort().
+        if size >= HEADER_SIZE and self.is_copy is None:
+            length, opcode, unique = peek_head(message)
+            if length == size and opcode not in self._control:
+                return opcode, unique, message, now()
         return self.sort(message)
 
     def look(self) -> None:
-        """Let the next message be received although there may be no room for it."""
-        self._may_look = True
+        """Let the next message be received although memory may be short."""
+        self._may_read = max(self._may_read, 1)
 
     def sort(self, message: Message) -> Arrival | None:
         """Return a request for a handler, deal with any other message."""
@@ -115,14 +140,12 @@ class Intake:
         control = self._control.get(opcode)
         if control is None:
             if self.is_copy is not None and self.is_copy(unique):
-                self.recycle(message)
                 return None
-            return opcode, unique, message, self._now()
+            return opcode, unique, message, self._since(unique)
         try:
             control(message)
         except ProtocolError as exc:
             self._complain(message, exc)
-        self.recycle(message)
         return None
 
     def recycle(self, message: Message) -> None:
@@ -134,8 +157,7 @@ class Intake:
         if not isinstance(message, memoryview):
             return
         buffer = message.obj
-        self._held -= len(message)
-        self._room.set()
+        self._give_back(peek_user(message)[0], len(message))
         message.release()
         if len(self._spares) >= _MAX_SPARES or not isinstance(buffer, bytearray):
             return
@@ -151,23 +173,62 @@ class Intake:
         Raises:
           trio.ClosedResourceError: The channel is closed.
         """
-        if self._held < self.max_payload:
+        if not self._shares.crowded or self._may_read:
             return await self._channel.wait_readable()
         self._room = trio.Event()
         with trio.move_on_after(self._patience):
             await self._room.wait()
             self._patience = _PATIENCE[0]
             return None
-        self._patience = min(2 * self._patience, _PATIENCE[1])
-        self.look()
+        if self.recall is None:
+            self._patience = min(2 * self._patience, _PATIENCE[1])
+            self.look()
+        else:
+            self._may_read = math.inf
         return await self._channel.wait_readable()
 
-    def _give_away(self, size: int) -> Message:
+    def forget_withheld(self) -> None:
+        """Know that the kernel sends all again."""
+        withheld = self.queue.forget_withheld().items()
+        self._first = {
+            number & ~FUSE_UNIQUE_RESEND: since for number, since in withheld
+        }
+
+    def _sort_large(self, size: int) -> Arrival | None:
+        """Treat the message in the buffer, which has a payload."""
+        length, opcode, unique = peek_head(self._view)
+        if length != size or opcode in self._control:
+            return self.sort(self._view[:size].tobytes())
+        if self.is_copy is not None and self.is_copy(unique):
+            return None
+        (user,) = peek_user(self._view)
+        if self.recall is None or self._shares.admits(user):
+            return opcode, unique, self._give_away(size, user), self._since(unique)
+        head = Withheld(self._view[:_HEAD])
+        self.queue[unique] = opcode, unique, head, self._since(unique)
+        return None
+
+    def _since(self, unique: int) -> float:
+        """Return when a request came first, most often now."""
+        now = self._now()
+        return (
+            self._first.pop(unique & ~FUSE_UNIQUE_RESEND, now) if self._first else now
+        )
+
+    def _give_away(self, size: int, user: int) -> Message:
         """Return a view of the buffer, and put another in its place."""
-        self._held += size
+        self._shares.take(user, size)
         message = self._view[:size]
         self._receive_into(self._spares.pop() if self._spares else bytearray(self.size))
         return message
+
+    def _give_back(self, user: int, size: int) -> None:
+        self._shares.give_back(user, size)
+        if not self._shares.crowded:
+            self._may_read = 0
+            self._room.set()
+        if self.recall and any(map(self._shares.has_room, self.queue.withheld)):
+            self.recall()
 
     def _receive_into(self, buffer: _Buffer) -> _Buffer:
         """Have another receive buffer; return the one that was it."""

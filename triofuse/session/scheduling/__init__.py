@@ -1,0 +1,1 @@
+"""Which task reads the device, which one serves, and who is next."""
