@@ -1,6 +1,6 @@
 """The policy of the handlers, explored by a model; and that the model would notice.
 
-``TRIOFUSE_FUZZ=20 pytest --timeout 3600 tests/session/scheduling`` takes 120,000 steps.
+``TRIOFUSE_FUZZ=20 pytest --timeout 3600 tests/session/scheduling`` takes 190,000 steps.
 """
 
 from __future__ import annotations
