@@ -165,6 +165,7 @@ class Handlers:
         """Serve requests, in one cancel scope until an INTERRUPT has spent it."""
         try:
             self._policy.run(handler, trio.current_time())
+            self._service.notice_tracing()
             arrival = self._taken(message) if message else None
             while handler.state is not ENDED:
                 with trio.CancelScope() as scope:

@@ -19,8 +19,8 @@ from triofuse.device.callers import Standing, standing_of
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.requests import Read
 from triofuse.session.handles import Handles
-from triofuse.session.scheduling.arrival import Arrival
 from triofuse.session.pending import UNINTERRUPTED, Fate, Pending
+from triofuse.session.scheduling.arrival import Arrival
 from triofuse.wire.decode import peek_caller
 from triofuse.wire.errors import ProtocolError
 from triofuse.wire.opcodes import Opcode
@@ -89,6 +89,7 @@ class Signals:
     def __attrs_post_init__(self) -> None:
         self._interruptible = interruptible_opcodes(self._filesystem)
 
+    @trio.lowlevel.enable_ki_protection  # or Ctrl-C could come between state and task
     def interrupt(self, unique: int) -> bool:
         """Do what an INTERRUPT asks for; False if there is no such request."""
         arrival = self._pending.find(unique)
