@@ -103,7 +103,7 @@ class Signals:
         else:
             if not self._survived:
                 self._nursery.start_soon(self._watch)
-            self._survived[arrival[1]] = since
+            self._survived.setdefault(arrival[1], since)
         return True
 
     async def _watch(self) -> None:

@@ -255,7 +255,7 @@ class Connection:
         await self.send_raw(pending.message)
         if pending.interrupted:
             pending.interrupted = False
-            await self.interrupt(pending.unique)
+            await self.interrupt(pending.unique, fatal=pending.killed)
 
     async def _quietly(
         self, send: Callable[..., Awaitable[None]], *arguments: Any
