@@ -14,10 +14,22 @@ import triofuse
 PACKAGE = Path(triofuse.__file__).parent
 
 #: From the lowest to the highest; modules at the top come last.
-LAYERS = ["filesystem", "parts", "wire", "device", "session", "testing", ""]
+LAYERS = ["filesystem", "posix", "wire", "device", "session", "testing", ""]
 
 #: What a layer does not even know although it is below.
-STRANGERS = {"wire": {"parts"}, "device": {"wire", "parts"}}
+STRANGERS = {"wire": {"posix"}, "device": {"wire", "posix"}}
+
+#: The rooms of the session, in the opposite order of a request's way through them.
+ROOMS = [
+    "in_flight",
+    "notifications",
+    "answering",
+    "scheduling",
+    "control",
+    "startup",
+    "inspection",
+    "",
+]
 
 #: What is no part of Python.
 DEPENDENCIES = {"filesystem": {"attrs"}, "wire": {"attrs"}}
@@ -83,3 +95,31 @@ def test_a_module_imports_from_the_outside_what_its_layer_may(module: Path) -> N
     outer = {name.split(".")[0] for name in imports(module)} - {"triofuse"}
 
     assert outer - sys.stdlib_module_names - allowed == set()
+
+
+SESSION = PACKAGE / "session"
+SESSION_MODULES = sorted(SESSION.rglob("*.py"))
+
+
+def room_of(module: Path) -> str:
+    """Return the folder of a module within the session, "" for session.py."""
+    parts = module.relative_to(SESSION).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def test_every_room_of_the_session_has_its_place() -> None:
+    assert {room_of(module) for module in SESSION_MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    "module",
+    SESSION_MODULES,
+    ids=[str(module.relative_to(SESSION)) for module in SESSION_MODULES],
+)
+def test_a_room_of_the_session_imports_from_rooms_below(module: Path) -> None:
+    allowed = set(ROOMS[: ROOMS.index(room_of(module)) + 1])
+
+    inner = [name.split(".") for name in imports(module)]
+    rooms = [name[2] for name in inner if name[:2] == ["triofuse", "session"]]
+
+    assert [room for room in rooms if room not in allowed] == []

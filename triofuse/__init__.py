@@ -8,7 +8,7 @@ from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
-from triofuse.doors import mount, run, serve
+from triofuse.entry_points import mount, run, serve
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.filesystem.filesystem import Filesystem
@@ -91,11 +91,11 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
-from triofuse.parts.locks import LockTable
-from triofuse.parts.readiness import Readiness
-from triofuse.session.insight import InFlight
+from triofuse.posix.locks import LockTable
+from triofuse.posix.readiness import Readiness
+from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
-from triofuse.session.statistics import OperationStatistics, SessionStatistics
 from triofuse.wire.errors import HandshakeError, ProtocolError
 from triofuse.wire.handshake import Agreement
 

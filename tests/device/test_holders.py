@@ -12,14 +12,14 @@ import pytest
 import trio
 
 from tests.device.mounts import SECONDS, mount_tmpfs, mounted
-from triofuse.device import holders
-from triofuse.device.holders import holders_of
+from triofuse.device import mount_users
 from triofuse.device.libc import umount2
+from triofuse.device.mount_users import users_of
 from triofuse.filesystem.words import shown
 
 
 def test_nobody_holds_an_empty_directory(tmp_path: Path) -> None:
-    assert holders_of(str(tmp_path)) == []
+    assert users_of(str(tmp_path)) == []
 
 
 def test_a_process_is_named_with_what_it_holds(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_process_is_named_with_what_it_holds(tmp_path: Path) -> None:
         open(tmp_path / "file") as file,
         subprocess.Popen(["cat"], cwd=place, stdin=subprocess.PIPE) as user,
     ):
-        found = holders_of(place)
+        found = users_of(place)
         fd = file.fileno()
         user.kill()
 
@@ -45,14 +45,14 @@ def test_a_process_is_named_with_what_it_holds(tmp_path: Path) -> None:
 def test_a_name_that_only_begins_alike_is_another(tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     with open(tmp_path / "mnt2", "w"):
-        assert holders_of(str(tmp_path / "mnt")) == []
+        assert users_of(str(tmp_path / "mnt")) == []
 
 
 def test_looking_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holders, "_PATIENCE", -1)
+    monkeypatch.setattr(mount_users, "_PATIENCE", -1)
 
     with open(tmp_path / "file", "w"):
-        assert holders_of(str(tmp_path)) == []
+        assert users_of(str(tmp_path)) == []
 
 
 def test_some_names_are_enough(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_some_names_are_enough(tmp_path: Path) -> None:
         subprocess.Popen(["cat"], cwd=tmp_path, stdin=subprocess.PIPE) for _ in range(9)
     ]
 
-    found = holders_of(str(tmp_path))
+    found = users_of(str(tmp_path))
 
     for user in users:
         user.communicate()
@@ -91,7 +91,7 @@ def test_a_mount_below_is_named(mountpoint: str) -> None:
     os.mkdir(below := f"{mountpoint}/below")
     mount_tmpfs(below)
     try:
-        assert holders_of(mountpoint) == [f"the mount at {below}"]
+        assert users_of(mountpoint) == [f"the mount at {below}"]
     finally:
         umount2(below, 0)
 
@@ -110,7 +110,7 @@ def test_the_name_of_a_process_is_quoted_if_a_terminal_would_obey_it(
         assert user.stdout is not None
         assert user.stdout.readline() == b"ready\n"
 
-        (found,) = holders_of(str(tmp_path))
+        (found,) = users_of(str(tmp_path))
 
         user.kill()
     assert found == f"process {user.pid} ({shown(name)}) by its cwd"

@@ -244,7 +244,7 @@ async def test_that_nobody_can_be_asked_who_uses_it_does_not_hinder_unmounting(
     def fail(path: str) -> NoReturn:
         raise OSError(errno.EMFILE, "all gone")
 
-    monkeypatch.setattr(unmounting, "holders_of", fail)
+    monkeypatch.setattr(unmounting, "users_of", fail)
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as filesystem:
             user = os.open(mountpoint, os.O_PATH)

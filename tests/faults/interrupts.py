@@ -15,8 +15,8 @@ import triofuse as t
 from tests.faults.fault import Fault, Scene, hanging, holding, told
 from tests.faults.victim import FH, FINE, NODE, Victim
 from triofuse.testing import FakeKernel
+from triofuse.testing.awaited import AwaitedReply
 from triofuse.testing.messages import encode_request
-from triofuse.testing.pending import Pending
 from triofuse.testing.replies import BYTES
 from triofuse.wire.layouts import INTERRUPT_IN, READ_IN
 from triofuse.wire.opcodes import INTERRUPT_BIT, Opcode
@@ -95,7 +95,7 @@ async def _before_its_request(scene: Scene) -> str:
     unique = kernel._next_unique()
     body = READ_IN.pack(FH, 0, 100, 0, 0, 0)
     message = encode_request(Opcode.READ, unique, NODE, (0, 0, 0), body)
-    pending = Pending(Opcode.READ, NODE, unique, message, BYTES, 100)
+    pending = AwaitedReply(Opcode.READ, NODE, unique, message, BYTES, 100)
     kernel.pending[unique] = pending
     again: list[int] = []
     with _instead_of_interrupting(again):

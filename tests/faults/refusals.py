@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from tests.faults.fault import CALLS, UNDONE, Fault, Happen, Scene, told
 from triofuse.device.channel import ChannelSender
 from triofuse.filesystem.replies import Buffer
-from triofuse.testing.pending import os_error
+from triofuse.testing.awaited import os_error
 from triofuse.wire.layouts import OUT_HEADER
 from triofuse.wire.opcodes import Opcode
 

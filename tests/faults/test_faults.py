@@ -97,7 +97,7 @@ async def settle(scene: Scene) -> None:
         while session.statistics().in_flight:
             await trio.sleep(1)
     await wait_all_tasks_blocked()
-    pending = session._pending
+    pending = session._table
     assert not pending.running
     assert not pending.waiting
     assert not pending.interrupted

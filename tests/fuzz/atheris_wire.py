@@ -25,8 +25,8 @@ from tests.wire.golden import OPERATIONS as MESSAGES
 from tests.wire.golden_control import CONTROL, INIT, OLDER
 from triofuse.filesystem.config import KernelConfig
 from triofuse.testing.messages import encode_request
+from triofuse.testing.negotiation import Negotiated, Offer
 from triofuse.testing.replies import ReplyRefusedError
-from triofuse.testing.terms import Offer, Terms
 from triofuse.wire.errors import HandshakeError, ProtocolError
 from triofuse.wire.handshake import agree, decode_init, encode_init, propose
 from triofuse.wire.layouts import IN_HEADER
@@ -81,10 +81,10 @@ def _answer(config: KernelConfig) -> None:
     assert agreement.max_write + IN_HEADER.size < agreement.receive_size
     offer = Offer(7, config.minor, config.max_readahead, config.offered)
     with suppress(ReplyRefusedError):
-        terms = Terms.decode(offer, encode_init(config, agreement))
-        assert terms.minor == agreement.minor
+        negotiated = Negotiated.decode(offer, encode_init(config, agreement))
+        assert negotiated.minor == agreement.minor
         if agreement.minor >= 23:  # before, the answer ends in flags
-            assert terms.granted == agreement.flags
+            assert negotiated.granted == agreement.flags
 
 
 def corpus() -> Iterator[bytes]:

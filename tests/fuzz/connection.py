@@ -17,7 +17,7 @@ from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.replies import Buffer
 from triofuse.session.session import GRACE, Session, SessionOptions
 from triofuse.testing import FakeKernel
-from triofuse.testing.pending import os_error
+from triofuse.testing.awaited import os_error
 from triofuse.wire.decode import peek
 from triofuse.wire.layouts import OUT_HEADER
 from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND, INTERRUPT_BIT, Opcode

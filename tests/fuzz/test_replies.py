@@ -19,8 +19,8 @@ from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import Entry, FileAttr, Statfs
 from triofuse.testing import replies as f
-from triofuse.testing.pending import Pending
-from triofuse.testing.terms import Offer, Terms
+from triofuse.testing.awaited import AwaitedReply
+from triofuse.testing.negotiation import Negotiated, Offer
 from triofuse.wire import layouts
 from triofuse.wire.attributes import encode_attr
 from triofuse.wire.encode import encode_error, encode_header
@@ -58,10 +58,10 @@ minors = st.sampled_from([45, 45, 0, 3, 4, 8, 9])
 
 
 @cache
-def terms(minor: int) -> Terms:
+def negotiated(minor: int) -> Negotiated:
     """Return what a kernel and a server agree on that speak 7.minor."""
     answer = (7, minor) + (0,) * (len(layouts.INIT_OUT.fields) - 2)
-    return Terms.decode(Offer(minor=minor), layouts.INIT_OUT.pack(*answer))
+    return Negotiated.decode(Offer(minor=minor), layouts.INIT_OUT.pack(*answer))
 
 
 def told(minor: int, opcode: int, request: r.Request, answer: Any) -> Any:
@@ -74,8 +74,8 @@ def told(minor: int, opcode: int, request: r.Request, answer: Any) -> Any:
         f.written(request.size) if isinstance(request, r.Write) else FORMATS[opcode]
     )
     room = 4095 if opcode == Opcode.READLINK else _room(request)
-    pending = Pending(opcode, 1, request.unique, b"", expected, room)
-    pending.answer(0, body, terms(minor))
+    pending = AwaitedReply(opcode, 1, request.unique, b"", expected, room)
+    pending.answer(0, body, negotiated(minor))
     return pending.value
 
 
@@ -172,9 +172,9 @@ def test_any_bytes_for_a_reply_are_a_value_or_are_refused(
     """So that a test of a server fails with what is wrong, not with the kernel."""
     sizes = sum(struct_.size for struct_ in FORMATS[opcode].structs)
     for whole in (body, body.ljust(sizes, b"\1")[: sizes + room]):
-        pending = Pending(opcode, 1, 2, b"", FORMATS[opcode], room)
+        pending = AwaitedReply(opcode, 1, 2, b"", FORMATS[opcode], room)
         try:
-            pending.answer(0, whole, terms(45))
+            pending.answer(0, whole, negotiated(45))
         except f.ReplyRefusedError:
             assert pending.error is not None
         assert pending.answered.is_set()

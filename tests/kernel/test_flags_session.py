@@ -16,7 +16,7 @@ import trio
 import triofuse as t
 from tests.kernel.recorder import Recorder, off_thread, until
 from triofuse.device.mount import mount_filesystem
-from triofuse.session.handshake import receive_offer
+from triofuse.session.startup.negotiation import receive_offer
 
 pytestmark = [
     pytest.mark.mount,

@@ -17,7 +17,7 @@ import trio
 
 import triofuse as t
 from tests.kernel.recorder import Recorder, mounted, off_thread, until
-from triofuse.session import notifier
+from triofuse.session.notifications import notifier
 from triofuse.wire.waiting import may_wait_for
 
 pytestmark = pytest.mark.mount

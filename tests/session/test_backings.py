@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 import triofuse as t
-from triofuse.session.backings import Backings
+from triofuse.session.answering.backings import Backings
 
 NODE, OTHER = 2, 3
 PASSTHROUGH = t.OpenFlags.PASSTHROUGH

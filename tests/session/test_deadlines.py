@@ -12,7 +12,7 @@ import trio.testing
 
 import triofuse as t
 from tests.session.probe import FILES, Probe
-from triofuse.session.deadlines import limits_of
+from triofuse.session.control.deadlines import limits_of
 from triofuse.testing import open_kernel
 from triofuse.wire.opcodes import Opcode
 

@@ -16,7 +16,7 @@ import trio.testing
 
 import triofuse as t
 from tests.session.probe import Probe
-from triofuse.session.handlers import Handlers
+from triofuse.session.scheduling.handlers import Handlers
 from triofuse.testing import open_kernel
 from triofuse.testing.messages import encode_request
 from triofuse.wire.opcodes import Opcode

@@ -19,7 +19,7 @@ import trio.testing
 
 import triofuse as t
 from tests.session.shelf import CONTENTS, PAGE, PLAIN, Shelf, drop, fake
-from triofuse.session.file_buffers import FileBuffers, read_file
+from triofuse.session.answering.file_buffers import FileBuffers, read_file
 from triofuse.testing import FakeKernel, open_kernel
 
 

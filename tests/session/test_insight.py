@@ -12,7 +12,7 @@ import trio.testing
 
 import triofuse as t
 from tests.session.probe import FILES, Probe
-from triofuse.session.statistics import OperationStatistics
+from triofuse.session.answering.statistics import OperationStatistics
 from triofuse.testing import open_kernel
 
 

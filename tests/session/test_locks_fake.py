@@ -106,8 +106,8 @@ async def test_locks_end_with_the_mount() -> None:
 
 async def test_the_kernel_keeps_the_locks_of_who_has_no_method_for_them() -> None:
     async with open_kernel(t.Filesystem()) as kernel:
-        assert not kernel.terms.granted & t.InitFlags.POSIX_LOCKS
-        assert not kernel.terms.granted & t.InitFlags.FLOCK_LOCKS
+        assert not kernel.negotiated.granted & t.InitFlags.POSIX_LOCKS
+        assert not kernel.negotiated.granted & t.InitFlags.FLOCK_LOCKS
     async with open_kernel(MemFS()) as kernel:
-        assert kernel.terms.granted & t.InitFlags.POSIX_LOCKS
-        assert kernel.terms.granted & t.InitFlags.FLOCK_LOCKS
+        assert kernel.negotiated.granted & t.InitFlags.POSIX_LOCKS
+        assert kernel.negotiated.granted & t.InitFlags.FLOCK_LOCKS

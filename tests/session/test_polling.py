@@ -10,11 +10,11 @@ from time import perf_counter
 import pytest
 import trio
 
-from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.in_flight.received import ReceivedRequest
 from triofuse.session.scheduling.polling import Polling
 from triofuse.wire.opcodes import Opcode
 
-ARRIVAL: Arrival = (1, 2, b"", 0.0)
+ARRIVAL: ReceivedRequest = (1, 2, b"", 0.0)
 LOOKUP, RELEASE = int(Opcode.LOOKUP), int(Opcode.RELEASE)
 NEVER = float("inf")
 
@@ -33,7 +33,7 @@ class Device:
         self.error: Callable[[], Exception] = BlockingIOError
         self.others: Callable[[], None] = lambda: None
 
-    def receive(self) -> Arrival | None:
+    def receive(self) -> ReceivedRequest | None:
         self.asked += 1
         if self.asked < self.looks:
             raise self.error()

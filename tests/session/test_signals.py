@@ -16,7 +16,7 @@ import triofuse as t
 from tests.session.clients import outcome, start, until
 from tests.session.probe import Probe
 from triofuse.device.callers import Standing, standing_of
-from triofuse.session import signals
+from triofuse.session.control import signals
 
 
 class Slow(Probe):

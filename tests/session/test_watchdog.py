@@ -14,9 +14,9 @@ import trio
 
 import triofuse
 from tests.session.probe import TEXT, Probe
-from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.in_flight.received import ReceivedRequest
+from triofuse.session.inspection.watchdog import Watchdog
 from triofuse.session.scheduling.receiver import Receiver
-from triofuse.session.watchdog import Watchdog
 from triofuse.testing import open_kernel
 from triofuse.testing.messages import encode_request
 from triofuse.wire.opcodes import Opcode
@@ -114,7 +114,7 @@ async def test_no_thread_is_left_behind(mountpoint: str) -> None:
 
 
 async def test_what_it_hands_over_too_late_is_dropped() -> None:
-    queued: list[Arrival] = []
+    queued: list[ReceivedRequest] = []
     async with open_kernel(Probe()) as kernel:
         channel = kernel.session.channel
         receiver = Receiver(channel, 8192, {}, lambda unique: None, 1 << 20)

@@ -129,7 +129,7 @@ async def test_a_read_larger_than_a_request_is_several() -> None:
         assert await kernel.read(7, FH, 10, 1 << 20) == content[10:]
 
     sizes = [asked.size for asked in server.requests if isinstance(asked, r.Read)]
-    assert kernel.terms.max_read == 1 << 18
+    assert kernel.negotiated.max_read == 1 << 18
     assert sizes == [1 << 18] * 3
 
 
@@ -277,7 +277,7 @@ async def test_the_structs_are_those_of_the_protocol(minor: int) -> None:
     }
 
     async with scripted(answers, minor=minor) as (kernel, server):
-        assert kernel.terms.minor == minor
+        assert kernel.negotiated.minor == minor
         assert await kernel.lookup(1, "a") == entry
         assert await kernel.mknod(1, "b", stat.S_IFREG) == entry
         assert await kernel.create(1, "c") == (entry, OPENED)

@@ -65,7 +65,7 @@ async def test_every_protocol_is_spoken(minor: int) -> None:
         assert await kernel.read(entry.nodeid, opened.fh) == b"content"
         assert (await kernel.statfs()).blocks == 0
         await kernel.forget_all()
-        assert kernel.terms.minor == minor
+        assert kernel.negotiated.minor == minor
 
     assert kernel.refusals == []
     assert not +shelf.lookups
@@ -76,7 +76,7 @@ async def test_the_offer_reaches_the_filesystem() -> None:
     flags = LINUX_6_18 & ~InitFlags.ASYNC_READ
 
     async with open_kernel(shelf, flags=flags, max_readahead=4096) as kernel:
-        granted = kernel.terms.granted
+        granted = kernel.negotiated.granted
 
     assert shelf.config is not None
     assert shelf.config.offered == flags

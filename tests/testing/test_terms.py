@@ -27,9 +27,9 @@ async def test_what_is_offered_and_wanted_is_granted() -> None:
     wanted = DEFAULTS | InitFlags.PASSTHROUGH | InitFlags.SECURITY_CTX
 
     async with scripted(offer=Offer(flags=offered), flags=wanted) as (kernel, server):
-        terms = kernel.terms
+        negotiated = kernel.negotiated
 
-    assert terms.granted == DEFAULTS | InitFlags.SECURITY_CTX
+    assert negotiated.granted == DEFAULTS | InitFlags.SECURITY_CTX
     assert server.inits == [
         layouts.INIT_IN.pack(7, 45, 131072, offered & 0xFFFFFFFF, offered >> 32)
     ]
@@ -53,9 +53,9 @@ async def test_the_kernel_has_its_own_idea_of_an_answer(
     answer: Body, expected: dict[str, int]
 ) -> None:
     async with scripted(init=answer) as (kernel, _server):
-        terms = attrs.asdict(kernel.terms)
+        negotiated = attrs.asdict(kernel.negotiated)
 
-    assert {name: terms[name] for name in expected} == expected
+    assert {name: negotiated[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ async def test_a_bad_answer_to_init_is_the_end(answer: object) -> None:
 
 async def test_a_newer_kernel_asks_again_in_our_version() -> None:
     async with scripted(offer=Offer(major=8, minor=3)) as (kernel, server):
-        assert kernel.terms.minor == 45
+        assert kernel.negotiated.minor == 45
 
     versions = [layouts.INIT_IN.unpack(body)[:2] for body in server.inits]
     assert versions == [(8, 3), (7, 45)]

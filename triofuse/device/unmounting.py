@@ -15,7 +15,6 @@ import os
 from typing import Final
 
 from triofuse.device.fusermount import unmount_with_fusermount
-from triofuse.device.holders import holders_of
 from triofuse.device.libc import (
     MNT_DETACH,
     UMOUNT_NOFOLLOW,
@@ -23,6 +22,7 @@ from triofuse.device.libc import (
     umount2,
 )
 from triofuse.device.mount_error import MountError
+from triofuse.device.mount_users import users_of
 from triofuse.device.mountinfo import (
     MountEntry,
     mounts_below,
@@ -156,7 +156,7 @@ def _tell_who_uses(ours: MountEntry, path: str) -> None:
         found = mounts_below(ours.mount_id, read_mounts())
         below = [shown(entry.mount_point) for entry in found]
     with contextlib.suppress(Exception):
-        held = "; ".join(holders_of(path))
+        held = "; ".join(users_of(path))
     held = held or "somebody unknown"
     _logger.warning("%s is unmounted lazily, it is in use: %s", shown(path), held)
     if below:

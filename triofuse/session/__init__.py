@@ -33,6 +33,16 @@ it; ``scheduling/policy.py`` has the table::
 
     a handler whose request had blocked:  BLOCKED -> RUNNING -> PARKED, or it ends
 
-What is in ``scheduling/`` decides and receives; `Handlers` carries out; `Service`
-serves one request; `Pending` knows where each of them is.
+The rooms, in the order of that way; each imports from those below it only:
+
+==================  ==================================================================
+``startup/``        what comes before the first request: arguments, INIT, the root
+``control/``        what ends a request early: INTERRUPT and signals, deadlines
+``scheduling/``     receives, decides who serves, and serves
+``answering/``      decodes, calls the filesystem, encodes, sends, undoes what is refused
+``notifications/``  what the kernel is told unasked
+``in_flight/``      where each request is that was read and is not answered
+==================  ==================================================================
+
+``inspection/`` looks at all of them.
 """

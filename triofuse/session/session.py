@@ -26,22 +26,22 @@ from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
 from triofuse.filesystem.words import shown
-from triofuse.session.arguments import check_settings
-from triofuse.session.backings import Backings
-from triofuse.session.control import Control
-from triofuse.session.deadlines import Deadlines, limits_of
-from triofuse.session.handlers import Handlers
-from triofuse.session.handles import Handles
-from triofuse.session.handshake import receive_offer
-from triofuse.session.insight import InFlight, in_flight, statistics
-from triofuse.session.notifier import SessionNotifier
-from triofuse.session.pending import Pending, descent_noted
-from triofuse.session.root import check_root
+from triofuse.session.answering.backings import Backings
+from triofuse.session.answering.handles import Handles
+from triofuse.session.answering.service import Service
+from triofuse.session.answering.statistics import SessionStatistics
+from triofuse.session.control.deadlines import Deadlines, limits_of
+from triofuse.session.control.requests import Control
+from triofuse.session.control.signals import Look, Signals, look_at_thread
+from triofuse.session.in_flight.table import InFlightTable, requests_inherited
+from triofuse.session.inspection.report import InFlight, in_flight, statistics
+from triofuse.session.inspection.watchdog import Watchdog
+from triofuse.session.notifications.notifier import SessionNotifier
+from triofuse.session.scheduling.handlers import Handlers
 from triofuse.session.scheduling.receiver import Receiver
-from triofuse.session.service import Service
-from triofuse.session.signals import Look, Signals, look_at_thread
-from triofuse.session.statistics import SessionStatistics
-from triofuse.session.watchdog import Watchdog
+from triofuse.session.startup.arguments import check_settings
+from triofuse.session.startup.negotiation import receive_offer
+from triofuse.session.startup.root import check_root
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
 
@@ -137,7 +137,7 @@ class Session:
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     notifier: SessionNotifier = attrs.field(init=False, repr=False)
     look: Look = attrs.field(default=look_at_thread, init=False, repr=False)
-    _pending: Pending = attrs.field(init=False, repr=False)
+    _table: InFlightTable = attrs.field(init=False, repr=False)
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -146,8 +146,8 @@ class Session:
         check_filesystem(self.filesystem)
         names = SessionOptions.__annotations__
         check_settings({name: getattr(self, name) for name in names}, names)
-        self._pending = Pending(self.max_handlers)
-        self.notifier = SessionNotifier(self.channel, self._pending)
+        self._table = InFlightTable(self.max_handlers)
+        self.notifier = SessionNotifier(self.channel, self._table)
 
     @classmethod
     def from_fd(
@@ -212,7 +212,7 @@ class Session:
         """Return what the session is doing at this moment, and has done."""
         if self._handlers is None or self._service is None:
             return SessionStatistics()
-        return statistics(self._pending, self._handlers, self._service)
+        return statistics(self._table, self._handlers, self._service)
 
     def in_flight(self) -> list[InFlight]:
         """Return the requests that are not answered yet, the oldest first.
@@ -220,7 +220,7 @@ class Session:
         Each with its arguments, its age and where its task stands: what to look at,
         or to log, when something takes too long.
         """
-        return in_flight(self._pending)
+        return in_flight(self._table)
 
     def shield(self) -> None:
         """Go on serving when cancelled from outside; only `finish` ends it now.
@@ -256,10 +256,10 @@ class Session:
             self.allowed_uids,
             self.strict,
             self.measure,
-            self._pending.renumbered,
+            self._table.renumbered,
         )
         try:
-            with descent_noted():
+            with requests_inherited():
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._cut_off, agreement.receive_size)
                     async with trio.open_nursery() as nursery:
@@ -294,7 +294,7 @@ class Session:
     ) -> None:
         """Start the tasks."""
         signals = Signals(
-            self._pending, handles, self.filesystem, self.look, service.answer, nursery
+            self._table, handles, self.filesystem, self.look, service.answer, nursery
         )
         control = Control(nursery, handles, service, signals, self.notifier)
         receiver = Receiver(
@@ -304,12 +304,12 @@ class Session:
             control.reject,
             self.max_payload,
         )
-        self._pending.waiting = receiver.queue
+        self._table.waiting = receiver.queue
         handlers = self._handlers = Handlers(
             nursery,
             receiver,
             service,
-            self._pending,
+            self._table,
             self.notifier,
             self.max_handlers,
             self.busy_poll,
@@ -320,7 +320,7 @@ class Session:
         guards = trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
         if limits:
-            deadlines = Deadlines(self._pending, service.answer, limits)
+            deadlines = Deadlines(self._table, service.answer, limits)
             nursery.start_soon(_within, guards, deadlines.enforce)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
@@ -350,7 +350,7 @@ class Session:
         finally:
             self.channel.close()
             self.notifier.end()
-            owed = [*self._pending.running, *self._pending.waiting]
+            owed = [*self._table.running, *self._table.waiting]
             if self._handlers is not None:
                 self._handlers.hurry(_CLEANUP)
             release = partial(self.notifier.release, owed, receive_size)

@@ -6,14 +6,18 @@
 from triofuse.testing.connection import Refusal
 from triofuse.testing.kernel import FakeKernel, open_kernel
 from triofuse.testing.messages import Caller, Creator
+from triofuse.testing.negotiation import LINUX_6_18, Negotiated, Offer
 from triofuse.testing.notifications import Notification
-from triofuse.testing.terms import LINUX_6_18, Offer, Terms
+
+#: The name until 0.2.
+Terms = Negotiated
 
 __all__ = [
     "LINUX_6_18",
     "Caller",
     "Creator",
     "FakeKernel",
+    "Negotiated",
     "Notification",
     "Offer",
     "Refusal",

@@ -14,11 +14,11 @@ import attrs
 import trio
 
 from triofuse.device.callers import Standing
+from triofuse.testing.awaited import AwaitedReply, os_error
 from triofuse.testing.messages import encode_request
+from triofuse.testing.negotiation import Negotiated, Offer
 from triofuse.testing.notifications import Notification, decode_notification
-from triofuse.testing.pending import Pending, os_error
 from triofuse.testing.replies import ReplyRefusedError
-from triofuse.testing.terms import Offer, Terms
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import (
     FUSE_UNIQUE_RESEND,
@@ -74,8 +74,8 @@ class Connection:
 
     _socket: trio.socket.SocketType = attrs.field(repr=False)
     offer: Offer = attrs.field(repr=False)
-    terms: Terms = attrs.field(factory=Terms, init=False, repr=False)
-    pending: dict[int, Pending] = attrs.field(factory=dict, init=False)
+    negotiated: Negotiated = attrs.field(factory=Negotiated, init=False, repr=False)
+    pending: dict[int, AwaitedReply] = attrs.field(factory=dict, init=False)
     lookups: Counter[int] = attrs.field(factory=Counter, init=False)
     notifications: trio.MemoryReceiveChannel[Notification] = attrs.field(
         init=False, repr=False
@@ -208,9 +208,9 @@ class Connection:
             self._take_answer(-error, self.pending.pop(unique), message)
         return None
 
-    def _take_answer(self, error: int, pending: Pending, message: bytes) -> None:
+    def _take_answer(self, error: int, pending: AwaitedReply, message: bytes) -> None:
         try:
-            pending.answer(error, message[_HEADER.size :], self.terms)
+            pending.answer(error, message[_HEADER.size :], self.negotiated)
         except ReplyRefusedError as exc:
             return self._refuse(exc.errno, str(exc), message)
         if pending.error is None:
@@ -250,7 +250,7 @@ class Connection:
             pending.message = layouts.IN_HEADER.pack(*header) + body
             self._nursery.start_soon(self._quietly, self._send_again, pending)
 
-    async def _send_again(self, pending: Pending) -> None:
+    async def _send_again(self, pending: AwaitedReply) -> None:
         """Send a request, and what goes with it if its caller has got a signal."""
         await self.send_raw(pending.message)
         if pending.interrupted:

@@ -12,10 +12,10 @@ import attrs
 from triofuse.filesystem.flags import IoctlFlags
 from triofuse.filesystem.replies import FileLock, IoctlReply
 from triofuse.testing import replies as f
-from triofuse.testing.asking import Asking
+from triofuse.testing.awaited import os_error
 from triofuse.testing.messages import Caller
 from triofuse.testing.notifications import Notification
-from triofuse.testing.pending import os_error
+from triofuse.testing.requests import Requester
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import Opcode
 
@@ -29,7 +29,7 @@ _ALWAYS = select.POLLERR | select.POLLHUP
 
 
 @attrs.define(eq=False)
-class ControlCalls(Asking):
+class ControlCalls(Requester):
     """What is done to open files beside reading and writing, by node and handle."""
 
     async def getlk(
@@ -100,7 +100,7 @@ class ControlCalls(Asking):
         **caller: Unpack[Caller],
     ) -> IoctlReply:
         """Do an ioctl(2); ENOTTY where there are none."""
-        if flags & IoctlFlags.DIR and self.terms.minor < _IOCTL_DIR_SINCE:
+        if flags & IoctlFlags.DIR and self.negotiated.minor < _IOCTL_DIR_SINCE:
             raise os_error(errno.ENOTTY)
         body = layouts.IOCTL_IN.pack(fh, flags, cmd, arg, len(data), out_size) + data
         try:

@@ -10,8 +10,8 @@ import attrs
 
 from triofuse.filesystem.replies import DirEntry, Opened
 from triofuse.testing import replies as f
-from triofuse.testing.asking import Asking
 from triofuse.testing.messages import Caller
+from triofuse.testing.requests import Requester
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import FUSE_ROOT_ID, Opcode
 
@@ -22,7 +22,7 @@ _BUFFER_SIZE = 32768
 
 
 @attrs.define(eq=False)
-class DirectoryCalls(Asking):
+class DirectoryCalls(Requester):
     """What is done to open directories, by node and handle."""
 
     async def opendir(

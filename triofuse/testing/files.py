@@ -12,9 +12,9 @@ import attrs
 from triofuse.filesystem.flags import WriteFlags
 from triofuse.filesystem.replies import Buffer, Opened
 from triofuse.testing import replies as f
+from triofuse.testing.awaited import os_error
 from triofuse.testing.inodes import InodeCalls
 from triofuse.testing.messages import Caller
-from triofuse.testing.pending import os_error
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import Opcode
 
@@ -61,7 +61,7 @@ class FileCalls(InodeCalls):
         """Read, in as many READs as it takes, up to a short one."""
         data = b""
         while len(data) < size:
-            wanted = min(size - len(data), self.terms.max_read)
+            wanted = min(size - len(data), self.negotiated.max_read)
             place = (fh, offset + len(data), wanted)
             body = layouts.READ_IN.pack(*place, read_flags, lock_owner, flags)
             got = await self._ask(
@@ -88,9 +88,9 @@ class FileCalls(InodeCalls):
         caller = _WRITEBACK if write_flags & WriteFlags.CACHE else caller
         written = 0
         while written < len(data):
-            part = bytes(data[written : written + self.terms.max_write])
+            part = bytes(data[written : written + self.negotiated.max_write])
             place = (fh, offset + written, len(part))
-            body = self.terms.pack(
+            body = self.negotiated.pack(
                 layouts.WRITE_IN, *place, write_flags, lock_owner, flags
             )
             expected = f.written(len(part))

@@ -10,8 +10,8 @@ import attrs
 from triofuse.filesystem.flags import GetattrFlags, SetattrValid, StatxMask
 from triofuse.filesystem.replies import FileAttr, Statfs
 from triofuse.testing import replies as f
-from triofuse.testing.asking import Asking
 from triofuse.testing.messages import Caller, encode_names
+from triofuse.testing.requests import Requester
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import FUSE_ROOT_ID, Opcode
 
@@ -24,7 +24,7 @@ _TARGET_MAX = 4095
 
 
 @attrs.define(eq=False)
-class InodeCalls(Asking):
+class InodeCalls(Requester):
     """What is done to an inode, by its number."""
 
     async def getattr(
@@ -124,7 +124,7 @@ class InodeCalls(Asking):
     ) -> None:
         """Set an extended attribute."""
         sizes = (len(value), flags, setxattr_flags)
-        body = self.terms.pack(layouts.SETXATTR_IN, *sizes)
+        body = self.negotiated.pack(layouts.SETXATTR_IN, *sizes)
         body += encode_names(name) + value
         await self._ask(Opcode.SETXATTR, f.NOTHING, nodeid, body, caller=caller)
 

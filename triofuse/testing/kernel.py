@@ -13,7 +13,7 @@ import trio
 from triofuse.filesystem.checks import check_filesystem
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
-from triofuse.session.exceptions import unwrapped
+from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.session import (
     GRACE,
     Session,
@@ -24,7 +24,7 @@ from triofuse.testing.controls import ControlCalls
 from triofuse.testing.directories import DirectoryCalls
 from triofuse.testing.files import FileCalls
 from triofuse.testing.names import NameCalls
-from triofuse.testing.terms import LINUX_6_18, Offer
+from triofuse.testing.negotiation import LINUX_6_18, Offer
 
 __all__ = ["FakeKernel", "open_kernel"]
 

@@ -12,14 +12,14 @@ import attrs
 
 from triofuse.filesystem.replies import Entry, Opened
 from triofuse.testing import replies as f
-from triofuse.testing.asking import Asking
+from triofuse.testing.awaited import os_error
 from triofuse.testing.messages import (
     Caller,
     Creator,
     encode_extensions,
     encode_names,
 )
-from triofuse.testing.pending import os_error
+from triofuse.testing.requests import Requester
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import Opcode
 
@@ -34,7 +34,7 @@ _BATCH = 500
 
 
 @attrs.define(eq=False)
-class NameCalls(Asking):
+class NameCalls(Requester):
     """What is done to names in directories.
 
     Every method takes ``uid``, ``gid`` and ``pid`` of the caller as keywords, and
@@ -57,7 +57,7 @@ class NameCalls(Asking):
         **creator: Unpack[Creator],
     ) -> Entry:
         """Make a file, device, pipe or socket, as ``mode`` says."""
-        body = self.terms.pack(layouts.MKNOD_IN, mode, rdev, umask)
+        body = self.negotiated.pack(layouts.MKNOD_IN, mode, rdev, umask)
         return await self._make(Opcode.MKNOD, parent, mode, body, (name,), creator)
 
     async def mkdir(
@@ -69,7 +69,7 @@ class NameCalls(Asking):
         **creator: Unpack[Creator],
     ) -> Entry:
         """Make a directory."""
-        body = self.terms.pack(layouts.MKDIR_IN, mode, umask)
+        body = self.negotiated.pack(layouts.MKDIR_IN, mode, umask)
         kind = stat.S_IFDIR
         return await self._make(Opcode.MKDIR, parent, kind, body, (name,), creator)
 
@@ -91,7 +91,7 @@ class NameCalls(Asking):
     ) -> tuple[Entry, Opened]:
         """Make a regular file and open it; MKNOD and OPEN where CREATE is unknown."""
         mode = stat.S_IFREG | stat.S_IMODE(mode)
-        body = self.terms.pack(layouts.CREATE_IN, flags, mode, umask, 0)
+        body = self.negotiated.pack(layouts.CREATE_IN, flags, mode, umask, 0)
         body += encode_names(name)
         try:
             return await self._open_new(Opcode.CREATE, parent, body, creator)
@@ -145,7 +145,7 @@ class NameCalls(Asking):
         **caller: Unpack[Caller],
     ) -> None:
         """Rename; with flags by RENAME2, which older protocols do not have."""
-        if flags and self.terms.minor < _RENAME2_SINCE:
+        if flags and self.negotiated.minor < _RENAME2_SINCE:
             raise os_error(errno.EINVAL)
         opcode = Opcode.RENAME2 if flags else Opcode.RENAME
         body = layouts.RENAME_IN.pack(newparent)
@@ -162,7 +162,7 @@ class NameCalls(Asking):
     async def batch_forget(self, items: Iterable[tuple[int, int]]) -> None:
         """Take lookups off many nodes: pairs of nodeid and number."""
         pairs = list(items)
-        if self.terms.minor < _BATCH_FORGET_SINCE:
+        if self.negotiated.minor < _BATCH_FORGET_SINCE:
             for nodeid, nlookup in pairs:
                 await self.forget(nodeid, nlookup)
             return
@@ -189,7 +189,7 @@ class NameCalls(Asking):
         creator: Creator,
     ) -> Entry:
         expected = f.made(stat.S_IFMT(mode))
-        extensions = encode_extensions(self.terms.granted, creator)
+        extensions = encode_extensions(self.negotiated.granted, creator)
         body += encode_names(*names)
         return await self._ask(
             opcode, expected, parent, body, extensions, caller=creator
@@ -198,7 +198,7 @@ class NameCalls(Asking):
     async def _open_new(
         self, opcode: Opcode, parent: int, body: bytes, creator: Creator
     ) -> tuple[Entry, Opened]:
-        extensions = encode_extensions(self.terms.granted, creator)
+        extensions = encode_extensions(self.negotiated.granted, creator)
         return await self._ask(
             opcode, f.CREATED, parent, body, extensions, caller=creator
         )

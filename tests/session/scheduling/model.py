@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.in_flight.received import ReceivedRequest
 from triofuse.session.scheduling.policy import (
     BLOCKED,
     ENDED,
@@ -51,7 +51,7 @@ class Task:
     """What a handler waits with, or for."""
 
     handler: Handler
-    arrival: Arrival | None = None
+    arrival: ReceivedRequest | None = None
 
 
 class Model(RuleBasedStateMachine):
@@ -62,7 +62,7 @@ class Model(RuleBasedStateMachine):
         self.limit = limit
         self.clock = 0.0
         self.uniques = 0
-        self.device: list[Arrival] = []
+        self.device: list[ReceivedRequest] = []
         self.queue = Queue(lambda message: None)
         self.policy = Policy(Shares(limit), self.queue.lines)
         self.tasks: list[Task] = []
@@ -179,11 +179,11 @@ class Model(RuleBasedStateMachine):
 
     # The handlers, and the loop.
 
-    def request(self, user: int, kind: int) -> Arrival:
+    def request(self, user: int, kind: int) -> ReceivedRequest:
         self.uniques += 1
         return kind, self.uniques, _HEADER.pack(user), 0.0
 
-    def put(self, arrival: Arrival) -> None:
+    def put(self, arrival: ReceivedRequest) -> None:
         self.queue[arrival[1]] = arrival
 
     def count(self, state: int) -> int:
@@ -231,7 +231,7 @@ class Model(RuleBasedStateMachine):
             arrival = self.queue.start(woken_with[1])
         self.serve(task, arrival)
 
-    def serve(self, task: Task, arrival: Arrival | None) -> None:
+    def serve(self, task: Task, arrival: ReceivedRequest | None) -> None:
         """Serve until the handler yields."""
         start = self.clock
         while True:
@@ -250,7 +250,7 @@ class Model(RuleBasedStateMachine):
                 return
             arrival = None
 
-    def find(self) -> Arrival | None:
+    def find(self) -> ReceivedRequest | None:
         policy = self.policy
         while policy.now < policy.slice_end:
             arrival = self.next()
@@ -262,7 +262,7 @@ class Model(RuleBasedStateMachine):
                 return None
         return None
 
-    def next(self) -> Arrival | None:
+    def next(self) -> ReceivedRequest | None:
         user = self.policy.next_user()
         if user is not None:
             held = self.policy.shares.held
@@ -282,7 +282,7 @@ class Model(RuleBasedStateMachine):
         return None
 
 
-def user_of(arrival: Arrival | None) -> int:
+def user_of(arrival: ReceivedRequest | None) -> int:
     assert arrival is not None
     user: int = _HEADER.unpack(arrival[2])[0]
     return user

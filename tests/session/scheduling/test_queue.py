@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 
-from triofuse.session.scheduling.arrival import Arrival, Withheld
+from triofuse.session.in_flight.received import ReceivedRequest, Withheld
 from triofuse.session.scheduling.queue import Queue
 from triofuse.wire.decode import Message
 
 
-def arrival(unique: int, user: int) -> Arrival:
+def arrival(unique: int, user: int) -> ReceivedRequest:
     return 1, unique, struct.pack("=24xI12x", user), float(unique)
 
 

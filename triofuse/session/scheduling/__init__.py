@@ -1,1 +1,1 @@
-"""Which task reads the device, which one serves, and who is next."""
+"""Who reads the device and who serves: Leader/Followers."""

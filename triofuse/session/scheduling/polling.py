@@ -19,7 +19,7 @@ from time import perf_counter
 import attrs
 import trio
 
-from triofuse.session.scheduling.arrival import Arrival
+from triofuse.session.in_flight.received import ReceivedRequest
 
 __all__ = ["Polling"]
 
@@ -92,7 +92,7 @@ class Polling:
     """
 
     seconds: float
-    _receive: Callable[[], Arrival | None]
+    _receive: Callable[[], ReceivedRequest | None]
     _yields: _Predictions = attrs.field(
         factory=lambda: _predictions(_MOST_SKIPPED_YIELDS), init=False
     )
@@ -104,7 +104,7 @@ class Polling:
     #: With one CPU nobody could send anything while we poll.
     _alone: bool = attrs.field(factory=lambda: os.cpu_count() == 1, init=False)
 
-    def poll(self, answered: int) -> Arrival | None:
+    def poll(self, answered: int) -> ReceivedRequest | None:
         """Return the next request if it comes soon.
 
         Args:
@@ -113,16 +113,16 @@ class Polling:
         if not self.seconds:
             return None
         self._missed = None
-        arrival: Arrival | None = None
+        received: ReceivedRequest | None = None
         prediction = self._yields[answered]
         if prediction.is_due():
-            arrival = self._yield(prediction)
+            received = self._yield(prediction)
         prediction = self._polls[answered]
-        if arrival is None and not self._alone and prediction.is_due():
-            arrival = self._poll(prediction)
-            if arrival is None:
+        if received is None and not self._alone and prediction.is_due():
+            received = self._poll(prediction)
+            if received is None:
                 self._missed = answered, perf_counter()
-        return arrival
+        return received
 
     def woken(self) -> None:
         """Note that something has come after all, and we were asleep.
@@ -136,27 +136,27 @@ class Polling:
             if perf_counter() - since < _SOON:
                 self._yields[answered].try_again()
 
-    def _yield(self, prediction: _Prediction) -> Arrival | None:
+    def _yield(self, prediction: _Prediction) -> ReceivedRequest | None:
         """Yield the CPU, then look."""
         start = perf_counter()
         os.sched_yield()
-        arrival = self._look()
+        received = self._look()
         if perf_counter() - start >= _LONG:
             prediction.note(_TOO_LONG)
         else:
-            prediction.note(_MISS if arrival is None else _HIT)
-        return arrival
+            prediction.note(_MISS if received is None else _HIT)
+        return received
 
-    def _poll(self, prediction: _Prediction) -> Arrival | None:
+    def _poll(self, prediction: _Prediction) -> ReceivedRequest | None:
         """Look again and again."""
         until = perf_counter() + self.seconds
-        arrival: Arrival | None = None
-        while arrival is None and perf_counter() < until:
-            arrival = self._look()
-        prediction.note(_MISS if arrival is None else _HIT)
-        return arrival
+        received: ReceivedRequest | None = None
+        while received is None and perf_counter() < until:
+            received = self._look()
+        prediction.note(_MISS if received is None else _HIT)
+        return received
 
-    def _look(self) -> Arrival | None:
+    def _look(self) -> ReceivedRequest | None:
         """Return a request if there is one; one for the session itself is none."""
         try:
             return self._receive()

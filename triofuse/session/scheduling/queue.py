@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Callable
 
-from triofuse.session.scheduling.arrival import Arrival, Withheld
+from triofuse.session.in_flight.received import ReceivedRequest, Withheld
 from triofuse.wire.decode import Message, peek_user
 
 __all__ = ["Queue"]
 
-_Lines = dict[int, dict[int, Arrival]]
+_Lines = dict[int, dict[int, ReceivedRequest]]
 
 
-class Queue(UserDict[int, Arrival]):
+class Queue(UserDict[int, ReceivedRequest]):
     """Finds a request by its ``unique``, and the oldest of each user.
 
     To delete one drops it: an INTERRUPT or a deadline has answered it.  Its memory is
@@ -31,52 +31,52 @@ class Queue(UserDict[int, Arrival]):
         self.lines: _Lines = {}
         self.withheld: _Lines = {}
 
-    def __setitem__(self, unique: int, arrival: Arrival) -> None:
-        self.data[unique] = arrival
-        lines, user = self._place(arrival)
-        lines.setdefault(user, {})[unique] = arrival
+    def __setitem__(self, unique: int, received: ReceivedRequest) -> None:
+        self.data[unique] = received
+        lines, user = self._place(received)
+        lines.setdefault(user, {})[unique] = received
 
     def __delitem__(self, unique: int) -> None:
-        arrival = self.data.pop(unique)
-        if self._leave(arrival):  # else the handler that has been woken gives it back
-            self._recycle(arrival[2])
+        received = self.data.pop(unique)
+        if self._leave(received):  # else the handler that has been woken gives it back
+            self._recycle(received[2])
 
-    def choose(self, user: int) -> Arrival:
+    def choose(self, user: int) -> ReceivedRequest:
         """Return the oldest request of a user; others come first next time.
 
         It is still found, and can be dropped, until it is started.
         """
         line = self.lines.pop(user)
         unique = next(iter(line))
-        arrival = line.pop(unique)
+        received = line.pop(unique)
         if line:
             self.lines[user] = line
-        return arrival
+        return received
 
-    def start(self, unique: int) -> Arrival | None:
+    def start(self, unique: int) -> ReceivedRequest | None:
         """Take a request that was chosen; None if it was dropped."""
         return self.data.pop(unique, None)
 
     def forget_withheld(self) -> dict[int, float]:
         """Remove what is withheld, for it comes again; return when it came first."""
         withheld = [
-            arrival for line in self.withheld.values() for arrival in line.values()
+            received for line in self.withheld.values() for received in line.values()
         ]
         self.withheld.clear()
         for _, unique, _, _ in withheld:
             del self.data[unique]
         return {unique: since for _, unique, _, since in withheld}
 
-    def _place(self, arrival: Arrival) -> tuple[_Lines, int]:
-        message = arrival[2]
+    def _place(self, received: ReceivedRequest) -> tuple[_Lines, int]:
+        message = received[2]
         lines = self.withheld if isinstance(message, Withheld) else self.lines
         return lines, peek_user(message)[0]
 
-    def _leave(self, arrival: Arrival) -> bool:
+    def _leave(self, received: ReceivedRequest) -> bool:
         """Take a request out of its line; False if it was in none."""
-        lines, user = self._place(arrival)
+        lines, user = self._place(received)
         line = lines.get(user, {})
-        found = line.pop(arrival[1], None) is not None
+        found = line.pop(received[1], None) is not None
         if found and not line:
             del lines[user]
         return found

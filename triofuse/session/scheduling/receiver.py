@@ -20,8 +20,8 @@ import attrs
 import trio
 
 from triofuse.device.channel import Channel
-from triofuse.session.file_buffers import anonymous
-from triofuse.session.scheduling.arrival import Arrival, Withheld
+from triofuse.session.answering.file_buffers import anonymous
+from triofuse.session.in_flight.received import ReceivedRequest, Withheld
 from triofuse.session.scheduling.queue import Queue
 from triofuse.session.scheduling.shares import Shares
 from triofuse.wire.decode import (
@@ -99,7 +99,7 @@ class Receiver:
         self._buffer = anonymous(self.size)
         self._view = memoryview(self._buffer)
 
-    def receive_nowait(self) -> Arrival | None:
+    def receive_nowait(self) -> ReceivedRequest | None:
         """Return the next request for a handler, None if this one was not for one.
 
         Raises:
@@ -129,7 +129,7 @@ class Receiver:
         """Let the next message be received although memory may be short."""
         self._may_read = max(self._may_read, 1)
 
-    def sort(self, message: Message) -> Arrival | None:
+    def sort(self, message: Message) -> ReceivedRequest | None:
         """Return a request for a handler, deal with any other message."""
         try:
             opcode, unique = peek(message)
@@ -194,7 +194,7 @@ class Receiver:
             number & ~FUSE_UNIQUE_RESEND: since for number, since in withheld
         }
 
-    def _sort_large(self, size: int) -> Arrival | None:
+    def _sort_large(self, size: int) -> ReceivedRequest | None:
         """Treat the message in the buffer, which has a payload."""
         length, opcode, unique = peek_head(self._view)
         if length != size or opcode in self._control:

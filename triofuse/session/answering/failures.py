@@ -1,0 +1,166 @@
+"""What the log says of a filesystem that does something wrong.
+
+The law: it says what the author did, with class and method.  A wrong answer is named
+once a minute, however often the kernel repeats its question.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import logging
+import math
+import os
+import struct
+import time
+from typing import Final
+
+import attrs
+import trio
+
+from triofuse.filesystem.checks import NO_GENERATOR
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.requests import Request
+from triofuse.session.answering.exceptions import unwrapped
+from triofuse.session.in_flight.table import ActiveRequest
+from triofuse.wire.errors import ProtocolError
+from triofuse.wire.operations import Operation
+from triofuse.wire.replies import ReplyError, shown
+
+__all__ = ["UNANSWERED", "Complaints", "errno_of"]
+
+_log = logging.getLogger("triofuse")
+
+#: In place of what a method returns, until it has returned.
+UNANSWERED: Final = object()
+
+#: The kernel takes errors up to here (fuse_dev_do_write()).
+_MAX_ERRNO = 511
+
+#: Seconds for which the same is not said again; and how many are remembered.
+_QUIET = 60.0
+_MAX_REMEMBERED = 256
+
+#: What is raised by code in here is not raised by a filesystem's.
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+#: What encoders raise of a value of the wrong type, or out of range.
+_ENCODING_ERRORS = (TypeError, AttributeError, ValueError, OverflowError, struct.error)
+
+
+@attrs.define(eq=False, repr=False)
+class Complaints:
+    """Tells bugs of a filesystem from what is only the caller's business.
+
+    Attributes:
+      strict: Whether a bug ends the session.
+    """
+
+    _filesystem: Filesystem
+    strict: bool
+    #: When a sentence was said.
+    _said: dict[str, float] = attrs.field(factory=dict, init=False)
+
+    def judge(
+        self,
+        operation: Operation,
+        request: Request | None,
+        exc: BaseException,
+        value: object = UNANSWERED,
+    ) -> None:
+        """Log what is a bug, raise what is not for the caller of the request only.
+
+        Args:
+          operation: What was asked.
+          request: Its arguments; None where they make no sense.
+          exc: What was raised: by the method, or because its value cannot be sent.
+          value: What the method has returned.
+        """
+        cause = unwrapped(exc)
+        if isinstance(cause, OSError):
+            return
+        if isinstance(cause, BaseExceptionGroup):
+            cancelled, others = cause.split(trio.Cancelled)
+            if cancelled is not None and isinstance(others, ExceptionGroup):
+                # What else went wrong must not pass where the cancellation ends.
+                self.judge(operation, request, others)
+                raise cancelled
+        if not isinstance(cause, Exception):  # Cancelled, KeyboardInterrupt
+            raise exc
+        if isinstance(cause, ProtocolError):
+            _log.error("the kernel's message makes no sense: %s", exc)
+            return
+        if mistake := self._mistake(operation, cause, value):
+            if self._is_new(mistake):
+                _log.error("%s.  The caller got EIO: %r", mistake, request)
+            if self.strict:
+                raise TypeError(mistake) from exc
+            return
+        method = f"{type(self._filesystem).__name__}.{operation.method}"
+        _log.error("%s failed: %r", method, request, exc_info=exc)
+        if self.strict:
+            raise exc
+
+    def _mistake(
+        self, operation: Operation, exc: Exception, value: object
+    ) -> str | None:
+        """Return in a sentence what the author did, None where a traceback says it."""
+        method = f"{type(self._filesystem).__name__}.{operation.method}()"
+        if isinstance(exc, ReplyError):
+            return f"{method} returned {exc}"
+        if not isinstance(exc, _ENCODING_ERRORS) or not _is_raised_here(exc):
+            return None
+        if value is UNANSWERED:
+            return self._cannot_be_awaited(operation, method)
+        mistake = operation.due.mistake_in(value)
+        return f"{method} returned {mistake or f'{shown(value)}: {exc}'}"
+
+    def _cannot_be_awaited(self, operation: Operation, method: str) -> str | None:
+        function = getattr(self._filesystem, operation.method)
+        if inspect.isasyncgenfunction(function):
+            return f"{method} {NO_GENERATOR}"
+        if not inspect.iscoroutinefunction(function):
+            return f"{method} returned what cannot be awaited; write 'async def'"
+        return None
+
+    def _is_new(self, sentence: str) -> bool:
+        """Whether a sentence was not said lately."""
+        now = time.monotonic()
+        if now - self._said.get(sentence, -math.inf) < _QUIET:
+            return False
+        if len(self._said) >= _MAX_REMEMBERED:
+            self._said.clear()
+        self._said[sentence] = now
+        return True
+
+
+def _is_raised_here(exc: BaseException) -> bool:
+    """Whether it was code of this package that raised an exception."""
+    traceback = exc.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    return traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def errno_of(exc: BaseException, active: ActiveRequest) -> int:
+    """Return the errno to answer for an exception.
+
+    ENOSYS would switch the operation off for good: only FuseError can mean that.
+    """
+    cause = unwrapped(exc)
+    if not isinstance(cause, Exception):
+        if active.expired:
+            return errno.ETIMEDOUT
+        return errno.EINTR if active.cancelled else errno.ECONNABORTED
+    if not isinstance(cause, OSError):
+        return errno.EIO
+    error = cause.errno
+    if error is None or not 0 < error <= _MAX_ERRNO:
+        _log.error("an OSError without a usable errno becomes EIO", exc_info=exc)
+        return errno.EIO
+    if error == errno.ENOSYS and not isinstance(cause, FuseError):
+        return errno.EOPNOTSUPP
+    return error

@@ -1,0 +1,78 @@
+"""Files that the kernel takes for empty, although their filesystem could read them.
+
+Of a file of size 0 the kernel reads nothing: generic_file_read_iter() ends at i_size,
+so ``read`` is never called, and nobody says a word.  Only FOPEN_DIRECT_IO has it ask.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from triofuse.filesystem.filesystem import Filesystem, implements
+from triofuse.filesystem.requests import Getattr, Release
+from triofuse.session.answering.statistics import Tally
+
+__all__ = ["UnreadFiles"]
+
+_log = logging.getLogger("triofuse")
+
+#: Releases that are looked at as long as nothing was read.
+_LOOKS = 8
+
+#: Seconds that one look may take.
+_PATIENCE = 1.0
+
+
+@attrs.define(eq=False, repr=False)
+class UnreadFiles:
+    """Stands before RELEASE until it is known that files are read.
+
+    What can be written may well be empty, and is not looked at.
+    """
+
+    _filesystem: Filesystem
+    _release: Callable[[Release], Awaitable[None]]
+    _reads: Tally
+    _left: int = attrs.field(default=_LOOKS, init=False)
+
+    @staticmethod
+    def concern(filesystem: Filesystem) -> bool:
+        """Whether a filesystem has a ``read`` that might never be called."""
+        has = {name: implements(filesystem, name) for name in ("read", "write")}
+        return has["read"] and not has["write"]
+
+    async def release(self, request: Release) -> None:
+        """Release a file; if none was ever read, see whether it seems empty."""
+        await self._release(request)
+        if self._reads.handled:
+            self._left = 0
+        if self._left and request.flags & os.O_ACCMODE != os.O_WRONLY:
+            self._left -= 1
+            with trio.move_on_after(_PATIENCE):
+                await self._look_at(request.nodeid)
+
+    async def _look_at(self, nodeid: int) -> None:
+        try:
+            attr = await self._filesystem.getattr(
+                Getattr(0, nodeid, 0, 0, os.getpid(), 0, None)
+            )
+        except Exception:  # noqa: BLE001  (whoever calls stat(2) is told)
+            return
+        if attr.size or not stat.S_ISREG(attr.mode):
+            return
+        self._left = 0
+        name = type(self._filesystem).__name__
+        _log.warning(
+            "%s: node %d was opened, but has size 0, so that the kernel never calls "
+            "%s.read().  Unless it is empty, give its FileAttr.size; where nobody knows "
+            "that, return Opened(flags=OpenFlags.DIRECT_IO) from open()",
+            name,
+            nodeid,
+            name,
+        )

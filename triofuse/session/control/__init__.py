@@ -1,0 +1,1 @@
+"""What ends a request early: INTERRUPT and signals, deadlines; and FORGET."""

@@ -1,0 +1,111 @@
+"""Requests that are for the session itself: they pass every queue.
+
+FORGET and INTERRUPT wait for nobody and nobody waits for them; a handler that
+sleeps may be waiting for just the INTERRUPT.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from triofuse.filesystem.requests import Forget, Request
+from triofuse.session.answering.handles import Handles
+from triofuse.session.answering.service import Service
+from triofuse.session.control.signals import Signals
+from triofuse.session.notifications.notifier import SessionNotifier
+from triofuse.wire.control import CONTROL, BatchForget, Interrupt, NotifyReply
+from triofuse.wire.decode import Message, peek
+from triofuse.wire.opcodes import Opcode
+
+__all__ = ["Control"]
+
+#: FORGETs of one BATCH_FORGET that are worked off at a time: about 2 ms.
+_SLICE = 2000
+
+
+@attrs.define(eq=False, repr=False)
+class Control:
+    """Deals with control requests as soon as they are read."""
+
+    _nursery: trio.Nursery
+    _handles: Handles
+    _service: Service
+    _signals: Signals
+    _notifier: SessionNotifier
+    #: INTERRUPTs of requests that were unknown; the second time they come too late.
+    _early: set[int] = attrs.field(factory=set, init=False)
+
+    def table(self) -> dict[int, Callable[[Message], None]]:
+        """Return what to do with a message, by opcode."""
+        act: dict[int, Callable[[Request], None]] = {
+            Opcode.FORGET: self._forget,
+            Opcode.BATCH_FORGET: self._batch_forget,
+            Opcode.INTERRUPT: self._interrupt,
+            Opcode.NOTIFY_REPLY: self._notify_reply,
+        }
+        table = {opcode: _decoding(opcode, action) for opcode, action in act.items()}
+        return {**table, Opcode.DESTROY: self._destroy}
+
+    def reject(self, unique: int) -> None:
+        """Answer a message that makes no sense; 0 is the number of no request."""
+        if unique:
+            self._answer(unique, errno.EIO)
+
+    def _forget(self, request: Request) -> None:
+        if isinstance(request, Forget):
+            self._handles.forget(request)
+
+    def _batch_forget(self, request: Request) -> None:
+        if not isinstance(request, BatchForget):
+            return
+        if len(request.items) > _SLICE:
+            self._nursery.start_soon(self._forget_in_slices, request.items)
+        else:
+            self._forget_all(request.items)
+
+    async def _forget_in_slices(self, items: tuple[tuple[int, int], ...]) -> None:
+        """Let other tasks run: there may be 65,000, and counts know no order."""
+        for start in range(0, len(items), _SLICE):
+            self._forget_all(items[start : start + _SLICE])
+            await trio.lowlevel.checkpoint()
+
+    def _forget_all(self, items: tuple[tuple[int, int], ...]) -> None:
+        for nodeid, nlookup in items:
+            self._handles.forget(Forget(0, nodeid, 0, 0, 0, nlookup))
+
+    def _interrupt(self, request: Request) -> None:
+        if not isinstance(request, Interrupt):
+            return
+        if not self._signals.interrupt(request.target):
+            self._interrupt_unknown(request)
+
+    def _interrupt_unknown(self, request: Interrupt) -> None:
+        """Ask for it again, once: its request may still be on its way here."""
+        if request.target in self._early:
+            self._early.remove(request.target)
+        elif self._service.ask_again(request.unique):
+            self._early.add(request.target)
+
+    def _destroy(self, message: Message) -> None:
+        """Let umount(2) go on: the end of the connection comes after it."""
+        _, unique = peek(message)
+        self._answer(unique, 0)
+
+    def _notify_reply(self, request: Request) -> None:
+        if isinstance(request, NotifyReply):
+            self._notifier.receive_reply(request)
+
+    @trio.lowlevel.enable_ki_protection
+    def _answer(self, unique: int, error: int) -> None:
+        self._nursery.start_soon(self._service.answer, unique, error)
+
+
+def _decoding(
+    opcode: int, action: Callable[[Request], None]
+) -> Callable[[Message], None]:
+    decode = CONTROL[opcode]
+    return lambda message: action(decode(message))

@@ -1,0 +1,157 @@
+"""What a signal to a caller does to its request.
+
+The law: a signal that the caller survives fails nothing that would not fail on a local
+filesystem.  So only a fatal one cancels, but for what waits by its nature.  The kernel
+tells of the first signal only; whoever has survived that is looked at until it is
+answered, for the next may be fatal.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Awaitable, Callable, Collection
+
+import attrs
+import trio
+
+from triofuse.device.callers import Standing, standing_of
+from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.requests import Read
+from triofuse.session.answering.handles import Handles
+from triofuse.session.in_flight.received import ReceivedRequest
+from triofuse.session.in_flight.table import (
+    UNINTERRUPTED,
+    InFlightTable,
+    InterruptOutcome,
+)
+from triofuse.wire.decode import peek_caller
+from triofuse.wire.errors import ProtocolError
+from triofuse.wire.opcodes import Opcode
+from triofuse.wire.operations import OPERATIONS
+
+__all__ = ["Look", "Signals", "interruptible_opcodes", "look_at_thread"]
+
+#: Seconds between two looks at all who have survived a signal; more where there are
+#: so many that looking (20 us each) would take more than this share of the time.
+_PERIOD = 0.02
+_SHARE = 0.1
+
+#: Looks before other tasks run.
+_BATCH = 50
+
+#: Seconds for which a request goes on whose caller cannot be seen: it may be alive,
+#: and then EINTR is an error that no program expects; or dead, and then it must go.
+_UNSEEN = 1.0
+
+#: What waits by its nature, whatever the filesystem.
+_BY_NATURE = frozenset({Opcode.SETLKW, Opcode.POLL})
+
+#: Tells how a caller stands, by the ``unique`` of its request and its thread.
+Look = Callable[[int, int], Standing]
+
+
+def look_at_thread(_unique: int, pid: int) -> Standing:
+    """Look at a caller in /proc."""
+    return standing_of(pid)
+
+
+def interruptible_opcodes(filesystem: Filesystem) -> frozenset[int]:
+    """Return the operations that any signal ends.
+
+    Raises:
+      ValueError: ``Filesystem.interruptible`` has something else than the names of
+        methods.
+    """
+    names: Collection[str] = filesystem.interruptible
+    opcodes = {row.method: opcode for opcode, row in OPERATIONS.items()}
+    unknown = {names} if isinstance(names, str) else set(names) - opcodes.keys()
+    if unknown:
+        name = type(filesystem).__name__
+        message = (
+            f"{name}.interruptible is {names!r}; a set of the names of methods is due: "
+            f"there is no {min(unknown)!r}"
+        )
+        raise ValueError(message)
+    return _BY_NATURE | {opcodes[name] for name in names}
+
+
+@attrs.define(eq=False, repr=False)
+class Signals:
+    """Cancels requests whose callers die, or that give way to any signal."""
+
+    _table: InFlightTable
+    _handles: Handles
+    _filesystem: Filesystem
+    _look: Look
+    _answer: Callable[[int, int], Awaitable[None]]
+    _nursery: trio.Nursery
+    _interruptible: frozenset[int] = attrs.field(init=False)
+    #: Since when requests have gone on in spite of a signal, by ``unique``.
+    _survived: dict[int, float] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._interruptible = interruptible_opcodes(self._filesystem)
+
+    @trio.lowlevel.enable_ki_protection  # or Ctrl-C could come between state and task
+    def interrupt(self, unique: int) -> bool:
+        """Do what an INTERRUPT asks for; False if there is no such request."""
+        received = self._table.find(unique)
+        if received is None:
+            return False
+        if received[0] in UNINTERRUPTED:  # of who is killed, on a block device's mount
+            return True
+        since = trio.current_time()
+        if self._gives_way(received) or self._is_over(received, since):
+            self._cancel(unique)
+        else:
+            if not self._survived:
+                self._nursery.start_soon(self._watch)
+            self._survived.setdefault(received[1], since)
+        return True
+
+    async def _watch(self) -> None:
+        """Look after those that have survived a signal, while there are any."""
+        spent = 0.0
+        while self._survived:
+            await trio.sleep(max(_PERIOD, spent / _SHARE))
+            began = time.perf_counter()
+            await self._look_at_all()
+            spent = time.perf_counter() - began
+
+    async def _look_at_all(self) -> None:
+        for number, (unique, since) in enumerate(list(self._survived.items())):
+            if number % _BATCH == _BATCH - 1:
+                await trio.lowlevel.checkpoint()
+            received = self._table.find(unique)
+            if received is None:
+                del self._survived[unique]
+            elif self._is_over(received, since):
+                del self._survived[unique]
+                self._cancel(unique)
+
+    def _gives_way(self, received: ReceivedRequest) -> bool:
+        """Whether any signal ends a request."""
+        opcode, _, message, _ = received
+        if opcode in self._interruptible:
+            return True
+        if opcode != Opcode.READ:
+            return False
+        try:
+            read = OPERATIONS[opcode].decode(message)
+        except ProtocolError:
+            return False
+        return isinstance(read, Read) and self._handles.is_endless(read.nodeid, read.fh)
+
+    def _is_over(self, received: ReceivedRequest, since: float) -> bool:
+        """Whether the caller dies, or may have died unseen a while ago."""
+        unique = received[1]
+        _, _, pid = peek_caller(received[2])
+        standing = self._look(self._table.renumbered.get(unique, unique), pid)
+        if standing is Standing.UNSEEN:
+            return trio.current_time() >= since + _UNSEEN
+        return standing is Standing.DYING
+
+    def _cancel(self, unique: int) -> None:
+        if self._table.interrupt(unique) is InterruptOutcome.NEVER_STARTED:
+            self._nursery.start_soon(self._answer, unique, errno.EINTR)

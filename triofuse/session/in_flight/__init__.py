@@ -1,0 +1,1 @@
+"""Requests that were read and are not answered: where each is."""

@@ -1,0 +1,16 @@
+"""A request as it was received."""
+
+from __future__ import annotations
+
+from triofuse.wire.decode import Message
+
+__all__ = ["ReceivedRequest", "Withheld"]
+
+#: Opcode, unique, message, and when it came, in trio's time.
+ReceivedRequest = tuple[int, int, Message, float]
+
+
+class Withheld(bytes):
+    """The head of a message whose payload was left with the kernel."""
+
+    __slots__ = ()

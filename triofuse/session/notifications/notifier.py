@@ -1,0 +1,342 @@
+"""Tells the kernel what has changed, and never waits for the kernel on the loop.
+
+The law: a notification that may wait for the request by which it was asked for is
+sent when that is answered.  Any other has reached the kernel when its call returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from triofuse.device.channel import Channel
+from triofuse.filesystem.errors import CapabilityError
+from triofuse.filesystem.replies import Buffer
+from triofuse.session.in_flight.table import ActiveRequest, InFlightTable, Told
+from triofuse.session.notifications.thread_sender import ThreadSender
+from triofuse.wire import notifications as n
+from triofuse.wire.control import NotifyReply
+from triofuse.wire.errors import ProtocolError
+from triofuse.wire.operations import OPERATIONS
+from triofuse.wire.waiting import may_wait_for
+
+__all__ = ["SessionNotifier"]
+
+_log = logging.getLogger("triofuse")
+
+#: Threads for what may wait until other requests are answered.
+_MAX_THREADS = 32
+
+#: Seconds for which a request waits until the kernel takes what it is told.
+_PATIENCE = 1.0
+
+#: Seconds until it is tried again to start a thread.
+_NO_THREAD = 0.1
+
+#: Threads for what waits for no request: they must not queue behind the others.
+_MAX_PROMPT_THREADS = 4
+
+
+@attrs.define(eq=False, repr=False)
+class SessionNotifier:
+    """The `triofuse.Notifier` of one session, which says what each method does."""
+
+    _channel: Channel
+    _table: InFlightTable
+    _minor: int = attrs.field(default=0, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _read_copies: Callable[[], None] = attrs.field(init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _is_socket: bool = attrs.field(default=False, init=False)
+    _threads: ThreadSender | None = attrs.field(default=None, init=False)
+    _limiter: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
+    )
+    #: For what is sent while a request is served.
+    _inside: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
+    )
+    _prompt: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_MAX_PROMPT_THREADS),
+        init=False,
+    )
+    _numbers: itertools.count[int] = attrs.field(
+        factory=lambda: itertools.count(1), init=False
+    )
+    #: Who waits for what was cached, by the number of the RETRIEVE.
+    _retrieving: dict[int, trio.MemorySendChannel[bytes]] = attrs.field(
+        factory=dict, init=False
+    )
+
+    @property
+    def waiting(self) -> int:
+        """How many threads send now, or wait in the kernel."""
+        return self._threads.writing if self._threads else 0
+
+    async def inval_inode(self, nodeid: int, offset: int = 0, length: int = 0) -> None:
+        """Drop cached attributes, and data unless the offset is negative."""
+        if offset >= 0:
+            encode = n.encode_notify_inval_inode
+            return await self._tell("inval_inode", encode, nodeid, offset, length)
+        await self._check("inval_inode")
+        message = n.encode_notify_inval_inode(nodeid, offset, length)
+        await self._write(message, self._prompt)
+        return None
+
+    async def inval_entry(self, parent: int, name: str) -> None:
+        """Drop a cached name."""
+        await self._tell("inval_entry", n.encode_notify_inval_entry, parent, name)
+
+    async def expire_entry(self, parent: int, name: str) -> None:
+        """Have a cached name looked up at its next use."""
+        await self._tell("expire_entry", n.encode_notify_expire_entry, parent, name)
+
+    async def delete(self, parent: int, child: int, name: str) -> None:
+        """Say that a name is gone."""
+        await self._tell("delete", n.encode_notify_delete, parent, child, name)
+
+    async def store(self, nodeid: int, offset: int, data: Buffer) -> None:
+        """Put data into the kernel's cache."""
+        kept = data if isinstance(data, bytes) else bytes(data)  # it is sent later
+        await self._tell("store", n.encode_notify_store, nodeid, offset, kept)
+
+    async def retrieve(self, nodeid: int, offset: int, size: int) -> bytes:
+        """Return what is cached."""
+        await self._check("retrieve")
+        parts: list[bytes] = []
+        while size > 0:
+            part = await self._retrieve_some(nodeid, offset, min(size, 2**32 - 1))
+            if not part:
+                break
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return b"".join(parts)
+
+    async def poll(self, kh: int) -> None:
+        """Have whoever polls ask again."""
+        await self._check("poll")
+        await self._channel.sender().send(n.encode_notify_poll(kh))
+
+    async def resend(self) -> None:
+        """Have all requests sent again that are not answered."""
+        await self._check("resend")
+        self._table.resending = True
+        await self._channel.sender().send(n.encode_notify_resend())
+        # Before any handler can reply under a number that the kernel has changed.
+        self._read_copies()
+
+    @property
+    def can_resend(self) -> bool:
+        """Whether the kernel sends requests again when it is asked to."""
+        return self._minor >= n.SINCE["resend"]
+
+    def resend_nowait(self) -> None:
+        """As `resend`, but the caller reads what is sent again, and at once.
+
+        Raises:
+          BlockingIOError: A socket in place of the device is full.
+          trio.EndOfChannel: The connection is over.
+          trio.ClosedResourceError: The channel is closed.
+        """
+        self._channel.sender().send_nowait(n.encode_notify_resend())
+        self._table.resending = True
+
+    async def inc_epoch(self) -> None:
+        """Have all cached names looked up at their next use."""
+        await self._check("inc_epoch")
+        await self._channel.sender().send(n.encode_notify_inc_epoch())
+
+    async def prune(self, nodeids: Iterable[int]) -> None:
+        """Have nodes forgotten that nobody uses."""
+        listed = list(nodeids)
+        if listed:
+            await self._tell("prune", n.encode_notify_prune, listed)
+        else:
+            await self._check("prune")
+
+    def start(
+        self, minor: int, nursery: trio.Nursery, read_copies: Callable[[], None]
+    ) -> None:
+        """Be ready: INIT is answered.
+
+        Args:
+          minor: The protocol in use is 7.minor.
+          nursery: For what is sent when a request has been answered.
+          read_copies: Reads all that the device has, without waiting.
+        """
+        self._minor, self._nursery = minor, nursery
+        self._read_copies = read_copies
+        self._is_socket = stat.S_ISSOCK(os.fstat(self._channel.fileno()).st_mode)
+
+    @trio.lowlevel.enable_ki_protection
+    def send_deferred(self, unique: int) -> None:
+        """Send what was to wait until this request is answered."""
+        deferred = self._table.deferred.pop(unique, None)
+        if deferred and self._nursery is not None:
+            self._nursery.start_soon(self._send_deferred, deferred)
+
+    def receive_reply(self, reply: NotifyReply) -> None:
+        """Hand over what a RETRIEVE has brought, if somebody still wants it."""
+        waiting = self._retrieving.pop(reply.unique, None)
+        if waiting is not None:
+            waiting.send_nowait(bytes(reply.data))
+
+    def end(self) -> None:
+        """Know that the connection is over: nothing can be told any more."""
+        self._ended = True
+        for waiting in self._retrieving.values():
+            waiting.close()
+        if self._threads is not None:
+            self._threads.close()
+
+    async def release(self, owed: Iterable[int], size: int) -> None:
+        """After ``end``, let go of threads that wait in the kernel.
+
+        Args:
+          owed: The numbers of requests that nobody answers any more.
+          size: Bytes in the largest request.
+        """
+        if self._threads is not None:
+            await self._threads.release(owed, size)
+
+    async def _tell(
+        self, method: str, encode: Callable[..., list[Buffer]], *arguments: Any
+    ) -> None:
+        """Send from a thread; when a request is answered that it may wait for."""
+        await self._check(method)
+        told = Told(method, arguments, encode(*arguments))
+        active = self._table.active()
+        if active is None:
+            await self._write(told.message, self._limiter)
+        elif _may_wait(active, told):
+            unique = active.received[1]
+            self._table.deferred.setdefault(unique, []).append(told)
+        else:
+            await self._send_patiently(told)
+
+    async def _send_patiently(self, told: Told) -> None:
+        """Send while a request is served that is not waited for, as far as is known.
+
+        Whether others are is not: they may hold what is needed, and wait for this
+        one in turn.  So the request goes on after a while.
+        """
+        assert self._nursery is not None
+        outcome = _Outcome()
+        self._nursery.start_soon(self._send_for, told, outcome)
+        with trio.move_on_after(_PATIENCE) as patience:
+            await outcome.known.wait()
+        if patience.cancelled_caught or not outcome.known.is_set():
+            outcome.abandoned = True
+        elif outcome.error is not None:
+            raise outcome.error
+
+    async def _send_for(self, told: Told, outcome: _Outcome) -> None:
+        try:
+            await self._write(told.message, self._inside)
+        except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
+            outcome.error = exc
+            if outcome.abandoned and isinstance(exc, OSError):
+                _log_refused(told, exc)
+        finally:
+            outcome.known.set()
+
+    async def _send_deferred(self, deferred: Iterable[Told]) -> None:
+        for told in deferred:
+            try:
+                await self._write(told.message, self._limiter)
+            except OSError as exc:
+                _log_refused(told, exc)
+            except (trio.EndOfChannel, trio.ClosedResourceError):
+                return
+
+    async def _check(self, method: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._ended:
+            raise trio.EndOfChannel("the filesystem is unmounted")
+        if self._nursery is None:
+            message = f"{method}() before INIT is answered: the kernel holds nothing"
+            raise RuntimeError(message)
+        needed = n.SINCE[method]
+        if self._minor < needed:
+            message = f"{method}() needs protocol 7.{needed}, this is 7.{self._minor}"
+            raise CapabilityError(message)
+
+    async def _write(
+        self, message: Sequence[Buffer], limiter: trio.CapacityLimiter
+    ) -> bool:
+        """Send from a thread; return whether the kernel holds what it is about.
+
+        A socket in place of the device waits for no request, nor for a thread.
+        """
+        if self._is_socket:
+            await self._channel.sender().send(message)
+            return True
+        if self._threads is None:
+            self._threads = ThreadSender.beside(self._channel)
+        try:
+            await self._run_in_thread(self._threads.send, message, limiter)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _run_in_thread(
+        self,
+        send: Callable[[Sequence[Buffer]], None],
+        message: Sequence[Buffer],
+        limiter: trio.CapacityLimiter,
+    ) -> None:
+        """Send; where no thread can be started, later: it must not get lost."""
+        while True:
+            try:
+                return await trio.to_thread.run_sync(
+                    send, message, abandon_on_cancel=True, limiter=limiter
+                )
+            except RuntimeError as exc:  # RLIMIT_NPROC, pids.max
+                _log.warning("a notification waits: %s", exc)
+                await trio.sleep(_NO_THREAD)
+
+    async def _retrieve_some(self, nodeid: int, offset: int, size: int) -> bytes:
+        """Return what comes in one answer."""
+        number = next(self._numbers)
+        send, receive = trio.open_memory_channel[bytes](1)
+        self._retrieving[number] = send
+        message = n.encode_notify_retrieve(number, nodeid, offset, size)
+        try:
+            with send, receive:
+                if not await self._write(message, self._prompt):
+                    return b""
+                return await receive.receive()
+        except trio.EndOfChannel:
+            raise trio.EndOfChannel("the filesystem is unmounted") from None
+        finally:
+            self._retrieving.pop(number, None)
+
+
+@attrs.define(eq=False, repr=False)
+class _Outcome:
+    """What has become of a notification."""
+
+    known: trio.Event = attrs.field(factory=trio.Event)
+    error: Exception | None = None
+    abandoned: bool = False
+
+
+def _may_wait(active: ActiveRequest, told: Told) -> bool:
+    """Whether the kernel may want for a notification what it holds for a request."""
+    opcode, _, message, _ = active.received
+    try:
+        request = OPERATIONS[opcode].decode(message)
+    except ProtocolError:  # in a layout of an older protocol
+        return True
+    return may_wait_for(request, told.method, told.arguments)
+
+
+def _log_refused(told: Told, exc: OSError) -> None:
+    _log.error("%s%.200r was refused: %s", told.method, told.arguments, exc)

@@ -1,0 +1,1 @@
+"""What comes before the first request: arguments, INIT, the root."""

@@ -1,0 +1,108 @@
+"""The arguments of `triofuse.mount` and its kin, checked before anything is mounted.
+
+A mount that nobody serves, because its arguments were wrong, would hang whoever looks
+at it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from numbers import Real
+from typing import Any
+
+import attrs
+
+from triofuse.device.options import MountOptions
+from triofuse.filesystem.checks import check_filesystem
+from triofuse.session.control.deadlines import limits_of
+
+__all__ = ["check_arguments", "check_settings"]
+
+
+def check_arguments(filesystem: object, mountpoint: object, options: object) -> None:
+    """See whether these can be what is mounted, where, and how.
+
+    Raises:
+      TypeError: One of them is something else; says what to write.
+    """
+    if isinstance(filesystem, str | bytes | os.PathLike):
+        message = f"the filesystem comes first, then the mountpoint {filesystem!r}"
+        raise TypeError(message)
+    check_filesystem(filesystem)
+    if not isinstance(mountpoint, str | os.PathLike):
+        remedy = "; os.fsdecode() makes one" if isinstance(mountpoint, bytes) else ""
+        message = f"a mountpoint is a str or a Path, not {mountpoint!r:.80}{remedy}"
+        raise TypeError(message)
+    if isinstance(os.fspath(mountpoint), bytes):
+        message = f"a mountpoint is a path of str: {mountpoint!r:.80}"
+        raise TypeError(message)
+    if options is None or isinstance(options, MountOptions):
+        return
+    message = f"options are MountOptions(...), not {options!r:.80}"
+    if isinstance(options, str):
+        message += f"; write MountOptions.parse({options!r})"
+    raise TypeError(message)
+
+
+def check_settings(settings: Mapping[str, Any], known: Collection[str]) -> None:
+    """See whether a session can be made with these.
+
+    Args:
+      settings: Its keyword arguments.
+      known: The names that there are.
+
+    Raises:
+      TypeError: There is no such name, or its value is of another type.
+      ValueError: A value is out of range, or there is no operation of that name.
+    """
+    for name, value in settings.items():
+        if name not in known:
+            raise TypeError(_unknown(name, value, known))
+    for name in ("max_handlers", "max_payload"):
+        value = settings.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(_instead_of(name, "an int", value))
+        if value < 1:
+            message = f"{name} must be at least 1, not {value}"
+            raise ValueError(message)
+    for name in ("strict", "measure"):
+        if not isinstance(value := settings.get(name, False), bool):
+            raise TypeError(_instead_of(name, "True or False", value))
+    if not _number("busy_poll", settings.get("busy_poll", 0.0)) >= 0:
+        message = f"busy_poll must be at least 0 seconds, not {settings['busy_poll']}"
+        raise ValueError(message)
+    _check_timeout(settings.get("timeout", math.inf))
+
+
+def _check_timeout(timeout: Any) -> None:
+    named = timeout if isinstance(timeout, Mapping) else {"": timeout}
+    for name, seconds in named.items():
+        _number(f"timeout of {name}" if name else "timeout", seconds)
+    limits_of(timeout)
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(_instead_of(name, "a number of seconds", value))
+    return float(value)
+
+
+def _instead_of(name: str, due: str, value: object) -> str:
+    return f"{name} is {due}, not {value!r:.80} of class {type(value).__name__}"
+
+
+def _unknown(name: str, value: object, known: Collection[str]) -> str:
+    """Return what to write in place of an argument that there is not."""
+    of_mounts = {field.name for field in attrs.fields(MountOptions)}
+    message = f"there is no argument {name!r}"
+    if name in of_mounts:
+        given = f"MountOptions({name}={value!r:.80})"
+        return f"{message}: it is an option of the mount; pass {given} as the options"
+    near = get_close_matches(name, {*known, *of_mounts}, n=1, cutoff=0.6)
+    if not near:
+        return f"{message}; there are {', '.join(sorted(known))}, and MountOptions"
+    meant = near[0] if near[0] in known else f"MountOptions({near[0]}=...)"
+    return f"{message}; did you mean {meant}?"
