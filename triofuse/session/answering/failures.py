@@ -13,6 +13,7 @@ import math
 import os
 import struct
 import time
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -43,7 +44,7 @@ _QUIET = 60.0
 _MAX_REMEMBERED = 256
 
 #: What is raised by code in here is not raised by a filesystem's.
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_PACKAGE = str(Path(__file__).parents[2]) + os.sep
 
 #: What encoders raise of a value of the wrong type, or out of range.
 _ENCODING_ERRORS = (TypeError, AttributeError, ValueError, OverflowError, struct.error)

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Final
 
@@ -35,8 +36,8 @@ _QUIET: Final = 60.0
 _IDLE: Final = ("_io_epoll.py", "get_events")
 
 #: Where a handler begins, and which code is not the filesystem's.
-_HANDLER: Final = (os.path.join("session", "service.py"), "serve")
-_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_HANDLER: Final = (os.path.join("answering", "service.py"), "serve")
+_PACKAGE: Final = str(Path(__file__).parents[2]) + os.sep
 
 #: When a place was named, for all sessions of a loop.
 _named: trio.lowlevel.RunVar[dict[tuple[CodeType, int], float]] = trio.lowlevel.RunVar(
