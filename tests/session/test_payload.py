@@ -129,7 +129,7 @@ async def test_whoever_must_look_finds_one_more_although_there_is_no_room() -> N
     with pytest.raises(BlockingIOError):
         receiver.receive_nowait()
 
-    receiver.look()
+    receiver.admit_one()
 
     second = receiver.receive_nowait()
     assert second is not None

@@ -32,7 +32,7 @@ from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
 from triofuse.session.control.deadlines import Deadlines, limits_of
 from triofuse.session.control.requests import Control
-from triofuse.session.control.signals import Look, Signals, look_at_thread
+from triofuse.session.control.signals import FindStanding, Signals, thread_standing
 from triofuse.session.in_flight.table import InFlightTable, requests_inherited
 from triofuse.session.inspection.report import InFlight, in_flight, statistics
 from triofuse.session.inspection.watchdog import Watchdog
@@ -136,7 +136,7 @@ class Session:
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     notifier: SessionNotifier = attrs.field(init=False, repr=False)
-    look: Look = attrs.field(default=look_at_thread, init=False, repr=False)
+    look: FindStanding = attrs.field(default=thread_standing, init=False, repr=False)
     _table: InFlightTable = attrs.field(init=False, repr=False)
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
@@ -261,7 +261,7 @@ class Session:
         try:
             with requests_inherited():
                 async with trio.open_nursery() as outer:
-                    outer.start_soon(self._cut_off, agreement.receive_size)
+                    outer.start_soon(self._close_after_grace, agreement.receive_size)
                     async with trio.open_nursery() as nursery:
                         self._start(nursery, agreement, handles, service)
                         refusal = await self._refused_root()
@@ -316,7 +316,7 @@ class Session:
         )
         self.notifier.start(agreement.minor, nursery, handlers.read_copies)
         if self.notifier.can_resend:
-            receiver.recall = handlers.recall
+            receiver.request_resend = handlers.request_resend
         guards = trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
         if limits:
@@ -340,7 +340,7 @@ class Session:
         self.finish()
         guards.cancel()
 
-    async def _cut_off(self, receive_size: int) -> None:
+    async def _close_after_grace(self, receive_size: int) -> None:
         """Close the device when the grace is over.
 
         A handler that does not give way then keeps its own task, but no caller.
@@ -350,10 +350,10 @@ class Session:
         finally:
             self.channel.close()
             self.notifier.end()
-            owed = [*self._table.running, *self._table.waiting]
+            unanswered = [*self._table.running, *self._table.waiting]
             if self._handlers is not None:
-                self._handlers.hurry(_CLEANUP)
-            release = partial(self.notifier.release, owed, receive_size)
+                self._handlers.limit_releases(_CLEANUP)
+            release = partial(self.notifier.unblock_threads, unanswered, receive_size)
             await self._clean_up("notifier", release)
 
     async def _destroy(self) -> None:

@@ -51,7 +51,7 @@ class Task:
     """What a handler waits with, or for."""
 
     handler: Handler
-    arrival: ReceivedRequest | None = None
+    received: ReceivedRequest | None = None
 
 
 class Model(RuleBasedStateMachine):
@@ -183,8 +183,8 @@ class Model(RuleBasedStateMachine):
         self.uniques += 1
         return kind, self.uniques, _HEADER.pack(user), 0.0
 
-    def put(self, arrival: ReceivedRequest) -> None:
-        self.queue[arrival[1]] = arrival
+    def put(self, received: ReceivedRequest) -> None:
+        self.queue[received[1]] = received
 
     def count(self, state: int) -> int:
         return sum(task.handler.state == state for task in self.tasks)
@@ -192,19 +192,19 @@ class Model(RuleBasedStateMachine):
     def blocked(self) -> Counter[int]:
         """Return the requests that are blocked, but for locks, by user."""
         return Counter(
-            user_of(task.arrival)
+            user_of(task.received)
             for task in self.tasks
             if task.handler.state == BLOCKED
-            and task.arrival is not None
-            and task.arrival[0] != LOCK
+            and task.received is not None
+            and task.received[0] != LOCK
         )
 
     def charged(self) -> Counter[int]:
         """Return those, and what handlers were woken with."""
         return self.blocked() + Counter(
-            user_of(task.arrival)
+            user_of(task.received)
             for task in self.tasks
-            if task.handler.state == SCHEDULED and task.arrival is not None
+            if task.handler.state == SCHEDULED and task.received is not None
         )
 
     def ready(self) -> list[Task]:
@@ -219,45 +219,45 @@ class Model(RuleBasedStateMachine):
         if task is None:
             task = Task(handler)
             self.tasks.append(task)
-        task.arrival = None
+        task.received = None
         if handler.user is not None:
-            task.arrival = self.queue.choose(handler.user)
+            task.received = self.queue.choose(handler.user)
 
     def resume(self, task: Task) -> None:
-        woken_with, was = task.arrival, task.handler.state
+        woken_with, was = task.received, task.handler.state
         self.policy.run(task.handler, self.clock)
-        arrival = None
+        received = None
         if was == SCHEDULED and woken_with is not None:
-            arrival = self.queue.start(woken_with[1])
-        self.serve(task, arrival)
+            received = self.queue.start(woken_with[1])
+        self.serve(task, received)
 
-    def serve(self, task: Task, arrival: ReceivedRequest | None) -> None:
+    def serve(self, task: Task, received: ReceivedRequest | None) -> None:
         """Serve until the handler yields."""
         start = self.clock
         while True:
             assert self.clock - start < 2.5 * SLICE, "other tasks run after each slice"
-            arrival = arrival or self.find()
-            if arrival is None:
+            received = received or self.find()
+            if received is None:
                 if self.policy.rest(task.handler) == ENDED:
                     self.tasks.remove(task)
                 return
-            task.arrival = arrival
-            kind, self.clock = arrival[0], self.clock + SERVICE[arrival[0]]
+            task.received = received
+            kind, self.clock = received[0], self.clock + SERVICE[received[0]]
             if kind in (BLOCKS, LOCK):
-                user = None if kind == LOCK else user_of(arrival)
+                user = None if kind == LOCK else user_of(received)
                 if self.policy.block(task.handler, user):
                     self.wake()
                 return
-            arrival = None
+            received = None
 
     def find(self) -> ReceivedRequest | None:
         policy = self.policy
         while policy.now < policy.slice_end:
-            arrival = self.next()
+            received = self.next()
             policy.now = self.clock
-            if arrival is not None:
+            if received is not None:
                 assert not self.count(PAUSING), "nobody serves while one pauses for all"
-                return arrival
+                return received
             if not self.device:
                 return None
         return None
@@ -271,18 +271,18 @@ class Model(RuleBasedStateMachine):
             return self.queue.start(self.queue.choose(user)[1])
         if not self.device:
             return None
-        arrival = self.device.pop(0)
-        user = user_of(arrival)
-        if arrival[0] == LOCK:
-            return arrival
+        received = self.device.pop(0)
+        user = user_of(received)
+        if received[0] == LOCK:
+            return received
         if self.policy.shares.admits(user):
             assert user not in self.queue.lines, "requests of a user keep their order"
-            return arrival
-        self.put(arrival)
+            return received
+        self.put(received)
         return None
 
 
-def user_of(arrival: ReceivedRequest | None) -> int:
-    assert arrival is not None
-    user: int = _HEADER.unpack(arrival[2])[0]
+def user_of(received: ReceivedRequest | None) -> int:
+    assert received is not None
+    user: int = _HEADER.unpack(received[2])[0]
     return user

@@ -29,7 +29,7 @@ from triofuse.wire.errors import ProtocolError
 from triofuse.wire.operations import Operation
 from triofuse.wire.replies import ReplyError, shown
 
-__all__ = ["UNANSWERED", "Complaints", "errno_of"]
+__all__ = ["UNANSWERED", "FailureLog", "errno_of"]
 
 _log = logging.getLogger("triofuse")
 
@@ -51,7 +51,7 @@ _ENCODING_ERRORS = (TypeError, AttributeError, ValueError, OverflowError, struct
 
 
 @attrs.define(eq=False, repr=False)
-class Complaints:
+class FailureLog:
     """Tells bugs of a filesystem from what is only the caller's business.
 
     Attributes:
@@ -63,7 +63,7 @@ class Complaints:
     #: When a sentence was said.
     _said: dict[str, float] = attrs.field(factory=dict, init=False)
 
-    def judge(
+    def log_or_raise(
         self,
         operation: Operation,
         request: Request | None,
@@ -85,7 +85,7 @@ class Complaints:
             cancelled, others = cause.split(trio.Cancelled)
             if cancelled is not None and isinstance(others, ExceptionGroup):
                 # What else went wrong must not pass where the cancellation ends.
-                self.judge(operation, request, others)
+                self.log_or_raise(operation, request, others)
                 raise cancelled
         if not isinstance(cause, Exception):  # Cancelled, KeyboardInterrupt
             raise exc

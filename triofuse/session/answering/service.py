@@ -21,7 +21,7 @@ from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import Buffer, FileData
 from triofuse.filesystem.requests import Forget, Release, Request
-from triofuse.session.answering.failures import UNANSWERED, Complaints, errno_of
+from triofuse.session.answering.failures import UNANSWERED, FailureLog, errno_of
 from triofuse.session.answering.file_buffers import FileBuffers, read_file
 from triofuse.session.answering.handles import TRACKED, Handles
 from triofuse.session.answering.statistics import Tally
@@ -91,16 +91,16 @@ class Service:
     _bound: dict[int, _Bound] = attrs.field(init=False)
     _tracing: bool = attrs.field(default=False, init=False)
     #: Whether there is anything to do with a request before the filesystem has it.
-    _watching: bool = attrs.field(default=True, init=False)
+    _inspecting: bool = attrs.field(default=True, init=False)
     _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False)
     _splicer: Splicer = attrs.field(init=False)
     _now: Callable[[], float] = attrs.field(init=False)
-    _complaints: Complaints = attrs.field(init=False)
+    _failures: FailureLog = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._now = trio.lowlevel.current_clock().current_time
         self._splicer = self._sender.splicer()
-        self._complaints = Complaints(self._filesystem, self.strict)
+        self._failures = FailureLog(self._filesystem, self.strict)
         self.tallies = defaultdict(Tally)
         self._bound = {
             opcode: (
@@ -116,13 +116,15 @@ class Service:
     def notice_tracing(self) -> None:
         """See whether tracing has been switched on or off: too dear for each request."""
         self._tracing = _trace.isEnabledFor(logging.DEBUG)
-        self._watching = self._tracing or self._allowed_uids is not None
+        self._inspecting = self._tracing or self._allowed_uids is not None
 
     def _method(self, operation: Operation) -> Callable[[Any], Awaitable[Any]]:
         """Return the method of a row: of the handles where they stand before it."""
         owner = self._handles if operation.method in TRACKED else self._filesystem
         method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
-        if operation.opcode == Opcode.RELEASE and UnreadFiles.concern(self._filesystem):
+        if operation.opcode == Opcode.RELEASE and UnreadFiles.apply_to(
+            self._filesystem
+        ):
             reads = self.tallies[Opcode.READ]
             return UnreadFiles(self._filesystem, method, reads).release
         return method
@@ -141,8 +143,8 @@ class Service:
         value: Any = UNANSWERED
         try:
             request = decode(message)
-            if self._watching:
-                self._look_at(opcode, request)
+            if self._inspecting:
+                self._inspect(opcode, request)
             value = await method(request)
             try:
                 body = encode(value, request)
@@ -155,7 +157,7 @@ class Service:
                 await self.answer(unique, error)
             self._count_failed(tally, active, error)
             await self._undo_unsent(operation, request, value)
-            self._complaints.judge(operation, request, exc, value)
+            self._failures.log_or_raise(operation, request, exc, value)
             return
         if self._tracing:
             _trace.debug("%d <- OK, %d bytes", unique, len(body))
@@ -230,7 +232,7 @@ class Service:
             _, _, message, since = active.received
             tally.measure(self._now() - since, len(message), sent)
 
-    def _look_at(self, opcode: int, request: Request) -> None:
+    def _inspect(self, opcode: int, request: Request) -> None:
         """Trace a request, and see whether its caller may come in at all."""
         if self._tracing:
             _trace.debug("%d -> %r", request.unique, request)
@@ -239,7 +241,7 @@ class Service:
             return
         raise FuseError(errno.EACCES)
 
-    def ask_again(self, unique: int) -> bool:
+    def requeue_interrupt(self, unique: int) -> bool:
         """Have an INTERRUPT sent once more; False if its request is answered by now."""
         try:
             self._sender.send_nowait((encode_error(unique, errno.EAGAIN),))

@@ -23,10 +23,10 @@ __all__ = ["UnreadFiles"]
 _log = logging.getLogger("triofuse")
 
 #: Releases that are looked at as long as nothing was read.
-_LOOKS = 8
+_CHECKS = 8
 
 #: Seconds that one look may take.
-_PATIENCE = 1.0
+_MAX_WAIT = 1.0
 
 
 @attrs.define(eq=False, repr=False)
@@ -39,10 +39,10 @@ class UnreadFiles:
     _filesystem: Filesystem
     _release: Callable[[Release], Awaitable[None]]
     _reads: Tally
-    _left: int = attrs.field(default=_LOOKS, init=False)
+    _left: int = attrs.field(default=_CHECKS, init=False)
 
     @staticmethod
-    def concern(filesystem: Filesystem) -> bool:
+    def apply_to(filesystem: Filesystem) -> bool:
         """Whether a filesystem has a ``read`` that might never be called."""
         has = {name: implements(filesystem, name) for name in ("read", "write")}
         return has["read"] and not has["write"]
@@ -54,10 +54,10 @@ class UnreadFiles:
             self._left = 0
         if self._left and request.flags & os.O_ACCMODE != os.O_WRONLY:
             self._left -= 1
-            with trio.move_on_after(_PATIENCE):
-                await self._look_at(request.nodeid)
+            with trio.move_on_after(_MAX_WAIT):
+                await self._check_size(request.nodeid)
 
-    async def _look_at(self, nodeid: int) -> None:
+    async def _check_size(self, nodeid: int) -> None:
         try:
             attr = await self._filesystem.getattr(
                 Getattr(0, nodeid, 0, 0, os.getpid(), 0, None)

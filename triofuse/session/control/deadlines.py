@@ -33,7 +33,7 @@ _PATIENT = UNINTERRUPTED | {Opcode.SETLKW}
 _SHARE = 0.75
 
 #: Seconds: the kernel looks no more often (FUSE_TIMEOUT_TIMER_FREQ).
-_KERNELS_LEAST = 15
+_KERNEL_MINIMUM = 15
 
 #: Seconds that a handler has to give way before its caller is answered without it.
 _GRACE = 0.5
@@ -63,7 +63,7 @@ def limits_of(
     if not all(seconds > 0 for seconds in (general, *named.values())):
         message = f"timeout: {timeout!r} is not a number of seconds above 0"
         raise ValueError(message)
-    kernels = max(request_timeout, _KERNELS_LEAST) if request_timeout else math.inf
+    kernels = max(request_timeout, _KERNEL_MINIMUM) if request_timeout else math.inf
     most = kernels * _SHARE
     limits = {}
     for opcode, row in OPERATIONS.items():
@@ -96,12 +96,12 @@ class Deadlines:
             now = trio.current_time()
             due = now + shortest
             for active in list(self._table.running.values()):
-                due = min(due, await self._limit(active, now))
+                due = min(due, await self._enforce_on(active, now))
             for received in list(self._table.waiting.values()):
-                due = min(due, await self._limit_waiting(received, now))
+                due = min(due, await self._enforce_on_queued(received, now))
             await trio.sleep_until(due)
 
-    async def _limit(self, active: ActiveRequest, now: float) -> float:
+    async def _enforce_on(self, active: ActiveRequest, now: float) -> float:
         """Do what is due for a request; return when the next thing is."""
         opcode, unique, _, since = active.received
         expiry = since + self._limits.get(opcode, math.inf)
@@ -113,21 +113,21 @@ class Deadlines:
             return now + _GRACE  # however late this look comes
         if now >= expiry + _GRACE:
             active.answered = True
-            await self._give_up(unique, opcode)
+            await self._answer_timeout(unique, opcode)
             return math.inf
         return expiry + _GRACE
 
-    async def _limit_waiting(self, received: ReceivedRequest, now: float) -> float:
+    async def _enforce_on_queued(self, received: ReceivedRequest, now: float) -> float:
         """Answer for a request that no handler has been free for."""
         opcode, unique, _, since = received
         expiry = since + self._limits.get(opcode, math.inf)
         if now < expiry or opcode in MUST_RUN:
             return expiry if now < expiry else math.inf
         del self._table.waiting[unique]
-        await self._give_up(unique, opcode)
+        await self._answer_timeout(unique, opcode)
         return math.inf
 
-    async def _give_up(self, unique: int, opcode: int) -> None:
+    async def _answer_timeout(self, unique: int, opcode: int) -> None:
         """Answer for a handler."""
         _log.error("%d: nothing has ended %s in time", unique, operation_name(opcode))
         await self._answer(unique, errno.ETIMEDOUT)

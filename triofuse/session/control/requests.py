@@ -24,7 +24,7 @@ from triofuse.wire.opcodes import Opcode
 __all__ = ["Control"]
 
 #: FORGETs of one BATCH_FORGET that are worked off at a time: about 2 ms.
-_SLICE = 2000
+_FORGETS_PER_SLICE = 2000
 
 
 @attrs.define(eq=False, repr=False)
@@ -62,15 +62,15 @@ class Control:
     def _batch_forget(self, request: Request) -> None:
         if not isinstance(request, BatchForget):
             return
-        if len(request.items) > _SLICE:
+        if len(request.items) > _FORGETS_PER_SLICE:
             self._nursery.start_soon(self._forget_in_slices, request.items)
         else:
             self._forget_all(request.items)
 
     async def _forget_in_slices(self, items: tuple[tuple[int, int], ...]) -> None:
         """Let other tasks run: there may be 65,000, and counts know no order."""
-        for start in range(0, len(items), _SLICE):
-            self._forget_all(items[start : start + _SLICE])
+        for start in range(0, len(items), _FORGETS_PER_SLICE):
+            self._forget_all(items[start : start + _FORGETS_PER_SLICE])
             await trio.lowlevel.checkpoint()
 
     def _forget_all(self, items: tuple[tuple[int, int], ...]) -> None:
@@ -87,7 +87,7 @@ class Control:
         """Ask for it again, once: its request may still be on its way here."""
         if request.target in self._early:
             self._early.remove(request.target)
-        elif self._service.ask_again(request.unique):
+        elif self._service.requeue_interrupt(request.unique):
             self._early.add(request.target)
 
     def _destroy(self, message: Message) -> None:

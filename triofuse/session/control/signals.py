@@ -30,7 +30,7 @@ from triofuse.wire.errors import ProtocolError
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import OPERATIONS
 
-__all__ = ["Look", "Signals", "interruptible_opcodes", "look_at_thread"]
+__all__ = ["FindStanding", "Signals", "interruptible_opcodes", "thread_standing"]
 
 #: Seconds between two looks at all who have survived a signal; more where there are
 #: so many that looking (20 us each) would take more than this share of the time.
@@ -48,11 +48,11 @@ _UNSEEN = 1.0
 _BY_NATURE = frozenset({Opcode.SETLKW, Opcode.POLL})
 
 #: Tells how a caller stands, by the ``unique`` of its request and its thread.
-Look = Callable[[int, int], Standing]
+FindStanding = Callable[[int, int], Standing]
 
 
-def look_at_thread(_unique: int, pid: int) -> Standing:
-    """Look at a caller in /proc."""
+def thread_standing(_unique: int, pid: int) -> Standing:
+    """FindStanding at a caller in /proc."""
     return standing_of(pid)
 
 
@@ -83,7 +83,7 @@ class Signals:
     _table: InFlightTable
     _handles: Handles
     _filesystem: Filesystem
-    _look: Look
+    _standing: FindStanding
     _answer: Callable[[int, int], Awaitable[None]]
     _nursery: trio.Nursery
     _interruptible: frozenset[int] = attrs.field(init=False)
@@ -102,7 +102,7 @@ class Signals:
         if received[0] in UNINTERRUPTED:  # of who is killed, on a block device's mount
             return True
         since = trio.current_time()
-        if self._gives_way(received) or self._is_over(received, since):
+        if self._ends_at_any_signal(received) or self._caller_dies(received, since):
             self._cancel(unique)
         else:
             if not self._survived:
@@ -111,26 +111,26 @@ class Signals:
         return True
 
     async def _watch(self) -> None:
-        """Look after those that have survived a signal, while there are any."""
+        """FindStanding after those that have survived a signal, while there are any."""
         spent = 0.0
         while self._survived:
             await trio.sleep(max(_PERIOD, spent / _SHARE))
             began = time.perf_counter()
-            await self._look_at_all()
+            await self._check_all()
             spent = time.perf_counter() - began
 
-    async def _look_at_all(self) -> None:
+    async def _check_all(self) -> None:
         for number, (unique, since) in enumerate(list(self._survived.items())):
             if number % _BATCH == _BATCH - 1:
                 await trio.lowlevel.checkpoint()
             received = self._table.find(unique)
             if received is None:
                 del self._survived[unique]
-            elif self._is_over(received, since):
+            elif self._caller_dies(received, since):
                 del self._survived[unique]
                 self._cancel(unique)
 
-    def _gives_way(self, received: ReceivedRequest) -> bool:
+    def _ends_at_any_signal(self, received: ReceivedRequest) -> bool:
         """Whether any signal ends a request."""
         opcode, _, message, _ = received
         if opcode in self._interruptible:
@@ -143,11 +143,11 @@ class Signals:
             return False
         return isinstance(read, Read) and self._handles.is_endless(read.nodeid, read.fh)
 
-    def _is_over(self, received: ReceivedRequest, since: float) -> bool:
+    def _caller_dies(self, received: ReceivedRequest, since: float) -> bool:
         """Whether the caller dies, or may have died unseen a while ago."""
         unique = received[1]
         _, _, pid = peek_caller(received[2])
-        standing = self._look(self._table.renumbered.get(unique, unique), pid)
+        standing = self._standing(self._table.renumbered.get(unique, unique), pid)
         if standing is Standing.UNSEEN:
             return trio.current_time() >= since + _UNSEEN
         return standing is Standing.DYING

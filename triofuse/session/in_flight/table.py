@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from triofuse.filesystem.replies import Buffer
-from triofuse.session.in_flight.received import ReceivedRequest, Withheld
+from triofuse.session.in_flight.received import HeadOnly, ReceivedRequest
 from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND, Opcode
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "ActiveRequest",
     "InFlightTable",
     "InterruptOutcome",
-    "Told",
+    "Notification",
     "requests_inherited",
 ]
 
@@ -47,7 +47,7 @@ _served_by: ContextVar[ActiveRequest | None] = ContextVar("_served_by", default=
 _started_in: ContextVar[int] = ContextVar("_started_in", default=0)
 
 
-class Told(NamedTuple):
+class Notification(NamedTuple):
     """A notification.
 
     Attributes:
@@ -91,18 +91,18 @@ class ActiveRequest:
     expired: bool = False
     answered: bool = False
 
-    def begin(self) -> None:
+    def bind_to_task(self) -> None:
         """Have the calling task, which is the handler, known as such."""
         _served_by.set(self)
         _started_in.set(0)  # it may have been started by another handler
 
-    def renewed(self) -> ActiveRequest:
+    def for_next_request(self) -> ActiveRequest:
         """Return another for the next request of the same handler.
 
         A thread that a method waited for, and has left behind, keeps the former.
         """
         active = ActiveRequest(self.task, self.scope, self.received)
-        active.begin()
+        active.bind_to_task()
         return active
 
     def cancel(self) -> None:
@@ -133,7 +133,7 @@ class InFlightTable:
     )
     interrupted: set[int] = attrs.field(factory=set, init=False)
     interruptions: int = attrs.field(default=0, init=False)
-    deferred: dict[int, list[Told]] = attrs.field(factory=dict, init=False)
+    deferred: dict[int, list[Notification]] = attrs.field(factory=dict, init=False)
     resending: bool = attrs.field(default=False, init=False)
     renumbered: dict[int, int] = attrs.field(factory=dict, init=False)
 
@@ -187,7 +187,7 @@ class InFlightTable:
         # What waits for nothing does not fail on a local filesystem when a timer's
         # signal comes, and few programs can bear that: mkdir(2) knows no EINTR.
         is_next = len(self.waiting) + len(self.running) <= self.limit
-        is_here = not isinstance(received[2], Withheld)
+        is_here = not isinstance(received[2], HeadOnly)
         if (is_next and is_here) or received[0] in MUST_RUN:
             self.interrupted.add(unique)
             return InterruptOutcome.CANCELLED
@@ -210,7 +210,7 @@ class _RequestInheritance(trio.abc.Instrument):
 
     @trio.lowlevel.enable_ki_protection  # or Ctrl-C would end here, and the notes
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        """Look who starts a task: this is called by whoever does."""
+        """FindStanding who starts a task: this is called by whoever does."""
         active = _served_by.get()
         if active is not None and not _started_in.get():
             task.context.run(_started_in.set, active.received[1])

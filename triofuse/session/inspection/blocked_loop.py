@@ -21,13 +21,13 @@ from typing import Final
 import attrs
 import trio
 
-__all__ = ["Holdups"]
+__all__ = ["BlockedLoopDetector"]
 
 _log = logging.getLogger("triofuse")
 
 #: Looks that find the loop without an answer before it is said: a second, with those
 #: of the watchdog.
-_LOOKS: Final = 4
+_CHECKS: Final = 4
 
 #: Seconds for which the same place is not named again.
 _QUIET: Final = 60.0
@@ -46,7 +46,7 @@ _named: trio.lowlevel.RunVar[dict[tuple[CodeType, int], float]] = trio.lowlevel.
 
 
 @attrs.define(eq=False, repr=False)
-class Holdups:
+class BlockedLoopDetector:
     """Tells of what holds the event loop for more than a second; made in the loop."""
 
     _token: trio.lowlevel.TrioToken = attrs.field(
@@ -54,7 +54,7 @@ class Holdups:
     )
     _known: dict[tuple[CodeType, int], float] = attrs.field(init=False)
     _answered: threading.Event = attrs.field(factory=threading.Event, init=False)
-    _looks: int = attrs.field(default=0, init=False)
+    _checks: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._answered.set()
@@ -64,24 +64,24 @@ class Holdups:
             self._known = {}
             _named.set(self._known)
 
-    def look(self, frame: FrameType | None) -> None:
-        """Look where the loop stands; called four times a second from a thread.
+    def check(self, frame: FrameType | None) -> None:
+        """FindStanding where the loop stands; called four times a second from a thread.
 
         Args:
           frame: What the loop's thread is doing.
         """
         if self._answered.is_set():
-            self._looks = 0
+            self._checks = 0
             if frame is not None and not _is(frame, _IDLE):
                 self._answered.clear()
                 with suppress(trio.RunFinishedError):
                     self._token.run_sync_soon(self._answered.set)
             return
-        self._looks += 1
-        if self._looks == _LOOKS and frame is not None:
-            self._tell(frame)
+        self._checks += 1
+        if self._checks == _CHECKS and frame is not None:
+            self._log_culprit(frame)
 
-    def _tell(self, frame: FrameType) -> None:
+    def _log_culprit(self, frame: FrameType) -> None:
         place, now = (frame.f_code, frame.f_lineno), time.monotonic()
         if now - self._known.get(place, -math.inf) < _QUIET:
             return

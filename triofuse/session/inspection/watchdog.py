@@ -25,7 +25,7 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.session.in_flight.received import ReceivedRequest
 from triofuse.session.in_flight.table import UNINTERRUPTED
-from triofuse.session.inspection.blocked_loop import Holdups
+from triofuse.session.inspection.blocked_loop import BlockedLoopDetector
 from triofuse.session.scheduling.receiver import Receiver
 from triofuse.wire.decode import Message, operation_name, peek_caller
 from triofuse.wire.encode import encode_error
@@ -68,7 +68,9 @@ class Watchdog:
     _over: threading.Event = attrs.field(factory=threading.Event, init=False)
     _thread: threading.Thread = attrs.field(init=False)
     _token: trio.lowlevel.TrioToken = attrs.field(init=False)
-    _holdups: Holdups = attrs.field(factory=Holdups, init=False)
+    _detector: BlockedLoopDetector = attrs.field(
+        factory=BlockedLoopDetector, init=False
+    )
     _loop: threading.Thread = attrs.field(factory=threading.current_thread, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -92,7 +94,7 @@ class Watchdog:
     def _watch(self) -> None:
         stood: object = None
         while not self._over.wait(_PERIOD):
-            self._holdups.look(self._frame())
+            self._detector.check(self._frame())
             if not self._channel.is_readable():
                 stood = None
                 continue

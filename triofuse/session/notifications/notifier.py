@@ -19,7 +19,7 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.replies import Buffer
-from triofuse.session.in_flight.table import ActiveRequest, InFlightTable, Told
+from triofuse.session.in_flight.table import ActiveRequest, InFlightTable, Notification
 from triofuse.session.notifications.thread_sender import ThreadSender
 from triofuse.wire import notifications as n
 from triofuse.wire.control import NotifyReply
@@ -34,8 +34,8 @@ _log = logging.getLogger("triofuse")
 #: Threads for what may wait until other requests are answered.
 _MAX_THREADS = 32
 
-#: Seconds for which a request waits until the kernel takes what it is told.
-_PATIENCE = 1.0
+#: Seconds for which a request waits until the kernel takes what it is notification.
+_MAX_WAIT = 1.0
 
 #: Seconds until it is tried again to start a thread.
 _NO_THREAD = 0.1
@@ -196,32 +196,32 @@ class SessionNotifier:
         if self._threads is not None:
             self._threads.close()
 
-    async def release(self, owed: Iterable[int], size: int) -> None:
+    async def unblock_threads(self, unanswered: Iterable[int], size: int) -> None:
         """After ``end``, let go of threads that wait in the kernel.
 
         Args:
-          owed: The numbers of requests that nobody answers any more.
+          unanswered: The numbers of requests that nobody answers any more.
           size: Bytes in the largest request.
         """
         if self._threads is not None:
-            await self._threads.release(owed, size)
+            await self._threads.unblock(unanswered, size)
 
     async def _tell(
         self, method: str, encode: Callable[..., list[Buffer]], *arguments: Any
     ) -> None:
         """Send from a thread; when a request is answered that it may wait for."""
         await self._check(method)
-        told = Told(method, arguments, encode(*arguments))
+        notification = Notification(method, arguments, encode(*arguments))
         active = self._table.active()
         if active is None:
-            await self._write(told.message, self._limiter)
-        elif _may_wait(active, told):
+            await self._write(notification.message, self._limiter)
+        elif _may_wait(active, notification):
             unique = active.received[1]
-            self._table.deferred.setdefault(unique, []).append(told)
+            self._table.deferred.setdefault(unique, []).append(notification)
         else:
-            await self._send_patiently(told)
+            await self._send_with_timeout(notification)
 
-    async def _send_patiently(self, told: Told) -> None:
+    async def _send_with_timeout(self, notification: Notification) -> None:
         """Send while a request is served that is not waited for, as far as is known.
 
         Whether others are is not: they may hold what is needed, and wait for this
@@ -229,30 +229,30 @@ class SessionNotifier:
         """
         assert self._nursery is not None
         outcome = _Outcome()
-        self._nursery.start_soon(self._send_for, told, outcome)
-        with trio.move_on_after(_PATIENCE) as patience:
+        self._nursery.start_soon(self._send_for, notification, outcome)
+        with trio.move_on_after(_MAX_WAIT) as timeout:
             await outcome.known.wait()
-        if patience.cancelled_caught or not outcome.known.is_set():
+        if timeout.cancelled_caught or not outcome.known.is_set():
             outcome.abandoned = True
         elif outcome.error is not None:
             raise outcome.error
 
-    async def _send_for(self, told: Told, outcome: _Outcome) -> None:
+    async def _send_for(self, notification: Notification, outcome: _Outcome) -> None:
         try:
-            await self._write(told.message, self._inside)
+            await self._write(notification.message, self._inside)
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             outcome.error = exc
             if outcome.abandoned and isinstance(exc, OSError):
-                _log_refused(told, exc)
+                _log_refused(notification, exc)
         finally:
             outcome.known.set()
 
-    async def _send_deferred(self, deferred: Iterable[Told]) -> None:
-        for told in deferred:
+    async def _send_deferred(self, deferred: Iterable[Notification]) -> None:
+        for notification in deferred:
             try:
-                await self._write(told.message, self._limiter)
+                await self._write(notification.message, self._limiter)
             except OSError as exc:
-                _log_refused(told, exc)
+                _log_refused(notification, exc)
             except (trio.EndOfChannel, trio.ClosedResourceError):
                 return
 
@@ -328,15 +328,17 @@ class _Outcome:
     abandoned: bool = False
 
 
-def _may_wait(active: ActiveRequest, told: Told) -> bool:
+def _may_wait(active: ActiveRequest, notification: Notification) -> bool:
     """Whether the kernel may want for a notification what it holds for a request."""
     opcode, _, message, _ = active.received
     try:
         request = OPERATIONS[opcode].decode(message)
     except ProtocolError:  # in a layout of an older protocol
         return True
-    return may_wait_for(request, told.method, told.arguments)
+    return may_wait_for(request, notification.method, notification.arguments)
 
 
-def _log_refused(told: Told, exc: OSError) -> None:
-    _log.error("%s%.200r was refused: %s", told.method, told.arguments, exc)
+def _log_refused(notification: Notification, exc: OSError) -> None:
+    _log.error(
+        "%s%.200r was refused: %s", notification.method, notification.arguments, exc
+    )

@@ -85,11 +85,11 @@ class ThreadSender:
                 self._idle.cancel()
             self._closed = True
 
-    async def release(self, owed: Iterable[int], size: int) -> None:
+    async def unblock(self, unanswered: Iterable[int], size: int) -> None:
         """After ``close``, let go of the threads: fail what they may wait for.
 
         Args:
-          owed: The numbers of requests that nobody answers any more.
+          unanswered: The numbers of requests that nobody answers any more.
           size: Bytes in the largest request.
         """
         if not self.writing or self._channel.fileno() == -1:  # the latter in a child
@@ -98,7 +98,7 @@ class ThreadSender:
         rest = Channel(DevFuse.duplicate(self._channel.device))
         try:
             with self._idle, suppress(trio.EndOfChannel, trio.BrokenResourceError):
-                for unique in owed:
+                for unique in unanswered:
                     _abort(rest, unique)
                 buffer = bytearray(size)
                 while True:

@@ -45,7 +45,7 @@ _log = logging.getLogger("triofuse")
 _SETLKW = int(Opcode.SETLKW)
 
 #: What wakes a handler that is to look at the device: a message without content.
-_BATON: Message = b""
+_NO_REQUEST: Message = b""
 
 
 @attrs.define(eq=False, repr=False)
@@ -66,7 +66,7 @@ class Handlers:
     over: trio.Event = attrs.field(factory=trio.Event, init=False)
     _policy: Policy = attrs.field(init=False)
     #: What each handler serves with, from its first request on.
-    _serving: dict[Handler, ActiveRequest] = attrs.field(factory=dict, init=False)
+    _active: dict[Handler, ActiveRequest] = attrs.field(factory=dict, init=False)
     #: Until when a RELEASE may take; for ever while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
     _clock: Callable[[], float] = attrs.field(init=False)
@@ -83,7 +83,7 @@ class Handlers:
         self._lines = self._receiver.queue.lines
         self._shares = Shares(self._limit)
         self._policy = Policy(self._shares, self._lines)
-        self._polling = Polling(self._busy_poll, self._look)
+        self._polling = Polling(self._busy_poll, self._receive_next)
         # Without a buffer: what is sent goes to a handler that is parked.
         self._wake_up, self._woken = trio.open_memory_channel[Message](0)
 
@@ -106,22 +106,22 @@ class Handlers:
         self._receiver.is_copy = self._table.is_copy
         with suppress(BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
-                self._receiver.look()  # a copy is dropped at once
+                self._receiver.admit_one()  # a copy is dropped at once
                 received = self._receiver.receive_nowait()
                 if received is not None:
                     self._receiver.queue[received[1]] = received
         self._wake()
 
-    def recall(self) -> None:
+    def request_resend(self) -> None:
         """Receive what was left with the kernel, now that there is memory for it."""
         over = (trio.EndOfChannel, trio.ClosedResourceError)
         with suppress(BlockingIOError, *over):  # it is tried again
             self._notifier.resend_nowait()
-            self._receiver.forget_withheld()
+            self._receiver.prepare_for_resend()
             # Before any handler can reply under a number that the kernel has changed.
             self.read_copies()
 
-    def hurry(self, seconds: float) -> None:
+    def limit_releases(self, seconds: float) -> None:
         """Give each RELEASE that runs or still comes so long, and no longer."""
         self._release_deadline = trio.current_time() + seconds
         for active in self._table.running.values():
@@ -140,10 +140,10 @@ class Handlers:
         handler = self._policy.wake()
         if handler is None:
             return
-        message = _BATON
+        message = _NO_REQUEST
         if handler.user is not None:
             message = self._receiver.queue.choose(handler.user)[2]
-        if handler not in self._serving:  # it is new
+        if handler not in self._active:  # it is new
             self._nursery.start_soon(self._handle, handler, message)
         elif self._woken.statistics().tasks_waiting_receive:  # else it is cancelled
             self._wake_up.send_nowait(message)
@@ -156,7 +156,7 @@ class Handlers:
     def _yielded(self, handler: Handler) -> None:
         """See that the device is waited for when a request blocks."""
         if handler.state is RUNNING:
-            opcode, _, message, _ = self._serving[handler].received
+            opcode, _, message, _ = self._active[handler].received
             user = None if opcode == _SETLKW else peek_user(message)[0]
             if self._policy.block(handler, user):
                 self._wake()
@@ -166,7 +166,7 @@ class Handlers:
         try:
             self._policy.run(handler, trio.current_time())
             self._service.notice_tracing()
-            received = self._taken(message) if message else None
+            received = self._start_queued(message) if message else None
             while handler.state is not ENDED:
                 with trio.CancelScope() as scope:
                     active = ActiveRequest(trio.lowlevel.current_task(), scope)
@@ -177,7 +177,7 @@ class Handlers:
             raise
         finally:
             self._policy.end(handler)
-            self._serving.pop(handler, None)
+            self._active.pop(handler, None)
 
     async def _serve_many(
         self, handler: Handler, active: ActiveRequest, received: ReceivedRequest | None
@@ -185,8 +185,8 @@ class Handlers:
         """Serve until the handler ends, or an INTERRUPT has spent the cancel scope."""
         table, running = self._table, self._table.running
         find, serve = self._find, self._service.serve
-        self._serving[handler] = active
-        active.begin()
+        self._active[handler] = active
+        active.bind_to_task()
         answered = 0  # the opcode, since the handler has last rested
         while not active.cancelled:
             if received is None:
@@ -212,7 +212,7 @@ class Handlers:
                 if handler.state is not RUNNING:
                     self._policy.finish(handler)
                     if not active.cancelled:
-                        self._serving[handler] = active = active.renewed()
+                        self._active[handler] = active = active.for_next_request()
                 if table.deferred:
                     self._notifier.send_deferred(unique)
                 if type(message) is not bytes:
@@ -225,7 +225,7 @@ class Handlers:
         try:
             while policy.now < policy.slice_end:
                 if self._lines or self._shares.crowded:
-                    received = self._next()
+                    received = self._next_by_shares()
                 else:
                     received = self._receive()
                     if received is not None:
@@ -243,13 +243,13 @@ class Handlers:
             self.close()
         return None
 
-    def _look(self) -> ReceivedRequest | None:
+    def _receive_next(self) -> ReceivedRequest | None:
         """Return the next request, as `Receiver.receive_nowait` does."""
         if self._lines or self._shares.crowded:
-            return self._next()
+            return self._next_by_shares()
         return self._receive()
 
-    def _next(self) -> ReceivedRequest | None:
+    def _next_by_shares(self) -> ReceivedRequest | None:
         """Return the request that is next by the shares of users; queue others.
 
         If none that is queued may start, its user may start no other either.
@@ -268,7 +268,7 @@ class Handlers:
 
     async def _rest(self, handler: Handler) -> ReceivedRequest | None:
         """Wait as the policy says; return the request that came with the wake-up."""
-        policy, message = self._policy, _BATON
+        policy, message = self._policy, _NO_REQUEST
         while True:
             state = policy.rest(handler)
             if state is WATCHING:
@@ -285,7 +285,7 @@ class Handlers:
                 return None
             policy.run(handler, self._clock())
             if message:
-                return self._taken(message)
+                return self._start_queued(message)
             if state is not PARKED or policy.looks_first():
                 self._service.notice_tracing()
                 return None
@@ -298,7 +298,7 @@ class Handlers:
         except trio.ClosedResourceError:
             pass  # as the next look will tell
 
-    def _taken(self, message: Message) -> ReceivedRequest | None:
+    def _start_queued(self, message: Message) -> ReceivedRequest | None:
         """Return the request of a message; None if it was dropped meanwhile."""
         _, unique = peek(message)
         received = self._receiver.queue.start(unique)

@@ -140,7 +140,7 @@ class Polling:
         """Yield the CPU, then look."""
         start = perf_counter()
         os.sched_yield()
-        received = self._look()
+        received = self._receive_or_none()
         if perf_counter() - start >= _LONG:
             prediction.note(_TOO_LONG)
         else:
@@ -148,15 +148,15 @@ class Polling:
         return received
 
     def _poll(self, prediction: _Prediction) -> ReceivedRequest | None:
-        """Look again and again."""
+        """FindStanding again and again."""
         until = perf_counter() + self.seconds
         received: ReceivedRequest | None = None
         while received is None and perf_counter() < until:
-            received = self._look()
+            received = self._receive_or_none()
         prediction.note(_MISS if received is None else _HIT)
         return received
 
-    def _look(self) -> ReceivedRequest | None:
+    def _receive_or_none(self) -> ReceivedRequest | None:
         """Return a request if there is one; one for the session itself is none."""
         try:
             return self._receive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Callable
 
-from triofuse.session.in_flight.received import ReceivedRequest, Withheld
+from triofuse.session.in_flight.received import HeadOnly, ReceivedRequest
 from triofuse.wire.decode import Message, peek_user
 
 __all__ = ["Queue"]
@@ -29,7 +29,7 @@ class Queue(UserDict[int, ReceivedRequest]):
         super().__init__()
         self._recycle = recycle
         self.lines: _Lines = {}
-        self.withheld: _Lines = {}
+        self.awaiting_resend: _Lines = {}
 
     def __setitem__(self, unique: int, received: ReceivedRequest) -> None:
         self.data[unique] = received
@@ -38,7 +38,9 @@ class Queue(UserDict[int, ReceivedRequest]):
 
     def __delitem__(self, unique: int) -> None:
         received = self.data.pop(unique)
-        if self._leave(received):  # else the handler that has been woken gives it back
+        if self._remove_from_line(
+            received
+        ):  # else the handler that has been woken gives it back
             self._recycle(received[2])
 
     def choose(self, user: int) -> ReceivedRequest:
@@ -57,22 +59,24 @@ class Queue(UserDict[int, ReceivedRequest]):
         """Take a request that was chosen; None if it was dropped."""
         return self.data.pop(unique, None)
 
-    def forget_withheld(self) -> dict[int, float]:
+    def remove_awaiting_resend(self) -> dict[int, float]:
         """Remove what is withheld, for it comes again; return when it came first."""
         withheld = [
-            received for line in self.withheld.values() for received in line.values()
+            received
+            for line in self.awaiting_resend.values()
+            for received in line.values()
         ]
-        self.withheld.clear()
+        self.awaiting_resend.clear()
         for _, unique, _, _ in withheld:
             del self.data[unique]
         return {unique: since for _, unique, _, since in withheld}
 
     def _place(self, received: ReceivedRequest) -> tuple[_Lines, int]:
         message = received[2]
-        lines = self.withheld if isinstance(message, Withheld) else self.lines
+        lines = self.awaiting_resend if isinstance(message, HeadOnly) else self.lines
         return lines, peek_user(message)[0]
 
-    def _leave(self, received: ReceivedRequest) -> bool:
+    def _remove_from_line(self, received: ReceivedRequest) -> bool:
         """Take a request out of its line; False if it was in none."""
         lines, user = self._place(received)
         line = lines.get(user, {})

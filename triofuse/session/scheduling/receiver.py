@@ -21,7 +21,7 @@ import trio
 
 from triofuse.device.channel import Channel
 from triofuse.session.answering.file_buffers import anonymous
-from triofuse.session.in_flight.received import ReceivedRequest, Withheld
+from triofuse.session.in_flight.received import HeadOnly, ReceivedRequest
 from triofuse.session.scheduling.queue import Queue
 from triofuse.session.scheduling.shares import Shares
 from triofuse.wire.decode import (
@@ -54,7 +54,7 @@ _Buffer = bytearray | mmap.mmap
 
 #: Seconds to wait for memory to be given back before reading goes on: from, to.  The
 #: second is for a kernel that sends nothing again: there each look may cost memory.
-_PATIENCE = (0.005, 1.0)
+_WAITS = (0.005, 1.0)
 
 
 @attrs.define(eq=False, repr=False)
@@ -66,7 +66,7 @@ class Receiver:
       max_payload: Bytes of large messages that are held at a time.
       queue: What was read and has not started.
       is_copy: Tells of requests that are served already, once any are sent again.
-      recall: Has the kernel send all again; None where it cannot, before 7.40.  There
+      request_resend: Has the kernel send all again; None where it cannot, before 7.40.  There
         nothing is read past `max_payload` but one message now and then.
     """
 
@@ -77,12 +77,12 @@ class Receiver:
     max_payload: int
     queue: Queue = attrs.field(init=False)
     is_copy: Callable[[int], bool] | None = attrs.field(default=None, init=False)
-    recall: Callable[[], None] | None = attrs.field(default=None, init=False)
+    request_resend: Callable[[], None] | None = attrs.field(default=None, init=False)
     _now: Callable[[], float] = attrs.field(init=False)
     _receive: Callable[[_Buffer], int] = attrs.field(init=False)
     _shares: Shares = attrs.field(init=False)
     _room: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _patience: float = attrs.field(default=_PATIENCE[0], init=False)
+    _next_wait: float = attrs.field(default=_WAITS[0], init=False)
     #: How many messages may be received although memory is short.
     _may_read: float = attrs.field(default=0, init=False)
     #: When a request that comes again came first.
@@ -125,7 +125,7 @@ class Receiver:
                 return opcode, unique, message, now()
         return self.sort(message)
 
-    def look(self) -> None:
+    def admit_one(self) -> None:
         """Let the next message be received although memory may be short."""
         self._may_read = max(self._may_read, 1)
 
@@ -134,7 +134,7 @@ class Receiver:
         try:
             opcode, unique = peek(message)
         except ProtocolError as exc:
-            self._complain(message, exc)
+            self._log_malformed(message, exc)
             self._reject(peek_unique(message))
             return None
         control = self._control.get(opcode)
@@ -145,7 +145,7 @@ class Receiver:
         try:
             control(message)
         except ProtocolError as exc:
-            self._complain(message, exc)
+            self._log_malformed(message, exc)
         return None
 
     def recycle(self, message: Message) -> None:
@@ -176,20 +176,20 @@ class Receiver:
         if not self._shares.crowded or self._may_read:
             return await self._channel.wait_readable()
         self._room = trio.Event()
-        with trio.move_on_after(self._patience):
+        with trio.move_on_after(self._next_wait):
             await self._room.wait()
-            self._patience = _PATIENCE[0]
+            self._next_wait = _WAITS[0]
             return None
-        if self.recall is None:
-            self._patience = min(2 * self._patience, _PATIENCE[1])
-            self.look()
+        if self.request_resend is None:
+            self._next_wait = min(2 * self._next_wait, _WAITS[1])
+            self.admit_one()
         else:
             self._may_read = math.inf
         return await self._channel.wait_readable()
 
-    def forget_withheld(self) -> None:
+    def prepare_for_resend(self) -> None:
         """Know that the kernel sends all again."""
-        withheld = self.queue.forget_withheld().items()
+        withheld = self.queue.remove_awaiting_resend().items()
         self._first = {
             number & ~FUSE_UNIQUE_RESEND: since for number, since in withheld
         }
@@ -202,9 +202,9 @@ class Receiver:
         if self.is_copy is not None and self.is_copy(unique):
             return None
         (user,) = peek_user(self._view)
-        if self.recall is None or self._shares.admits(user):
+        if self.request_resend is None or self._shares.admits(user):
             return opcode, unique, self._give_away(size, user), self._since(unique)
-        head = Withheld(self._view[:_HEAD])
+        head = HeadOnly(self._view[:_HEAD])
         self.queue[unique] = opcode, unique, head, self._since(unique)
         return None
 
@@ -227,8 +227,10 @@ class Receiver:
         if not self._shares.crowded:
             self._may_read = 0
             self._room.set()
-        if self.recall and any(map(self._shares.has_room, self.queue.withheld)):
-            self.recall()
+        if self.request_resend and any(
+            map(self._shares.has_room, self.queue.awaiting_resend)
+        ):
+            self.request_resend()
 
     def _receive_into(self, buffer: _Buffer) -> _Buffer:
         """Have another receive buffer; return the one that was it."""
@@ -237,6 +239,6 @@ class Receiver:
         self._view = memoryview(buffer)
         return former
 
-    def _complain(self, message: Message, exc: ProtocolError) -> None:
+    def _log_malformed(self, message: Message, exc: ProtocolError) -> None:
         head = bytes(message[:64]).hex(" ", 8)
         _log.error("a malformed message: %s: %s...", exc, head)

@@ -28,7 +28,7 @@ _log = logging.getLogger("triofuse")
 
 #: Seconds for which a mount waits for the root's attributes.  They may take longer, for
 #: a program may do what they need only when it has its mount.
-_PATIENCE: Final = 1.0
+_MAX_WAIT: Final = 1.0
 
 #: Turns of the loop in which what has nothing to wait for is done.
 _TURNS: Final = 3
@@ -68,7 +68,7 @@ async def check_root(
 
         nursery.start_soon(ask)
         try:
-            await _wait(over, _PATIENCE if root_type else 0.0)
+            await _wait(over, _MAX_WAIT if root_type else 0.0)
         finally:
             over.set()  # or the thread would go on waiting
         nursery.cancel_scope.cancel()
