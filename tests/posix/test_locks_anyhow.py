@@ -75,7 +75,7 @@ def _check(crowd: Crowd, *, settled: bool) -> None:
                 if owner != other and overlap:
                     assert lock.type == beside.type == RD
         for place, waiter in enumerate(locks.queue):
-            in_the_way = bool(locks.held.against(waiter.owner, waiter.request.lock))
+            in_the_way = bool(locks.held.conflicts(waiter.owner, waiter.request.lock))
             assert in_the_way or (not settled and waiter.is_patient and place > 0)
 
 
@@ -118,7 +118,7 @@ async def _play_threads(script: Threads) -> None:
             for locks in crowd.table._files.values():
                 queue = locks.queue
                 for place, waiter in enumerate(queue):
-                    assert locks.held.against(waiter.owner, waiter.request.lock) or (
+                    assert locks.held.conflicts(waiter.owner, waiter.request.lock) or (
                         waiter.is_patient
                         and any(_keeps(one, waiter) for one in queue[:place])
                     )

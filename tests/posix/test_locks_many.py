@@ -36,9 +36,9 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     work = Work()
-    against, overlapping = Held.owner_against, Intervals.overlapping
+    against, overlapping = Held.conflicting_owner, Intervals.overlapping
 
-    def owner_against(self: Held, *args: object) -> int | None:
+    def conflicting_owner(self: Held, *args: object) -> int | None:
         work.done += 1
         return against(self, *args)  # type: ignore[arg-type]
 
@@ -47,7 +47,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
             work.done += 1
             yield found
 
-    monkeypatch.setattr(Held, "owner_against", owner_against)
+    monkeypatch.setattr(Held, "conflicting_owner", conflicting_owner)
     monkeypatch.setattr(Intervals, "overlapping", counted)
     return work
 

@@ -1,1 +1,1 @@
-"""Ready-made parts for filesystems: what many need and few want to write."""
+"""Ready-made parts for filesystems: file locks and poll readiness."""

@@ -1,4 +1,4 @@
-"""The locks that are held of one file: by owner, and by the bytes that they cover."""
+"""The locks that are held on one file, indexed by owner and by byte range."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from triofuse.filesystem.flags import LockType
 from triofuse.filesystem.replies import FileLock
 from triofuse.posix.intervals import Intervals
 
-__all__ = ["Held", "Holder", "types_against"]
+__all__ = ["Held", "Holder", "conflicting_types"]
 
 _start = attrgetter("start")
 _end = attrgetter("end")
 
-#: Which types of others keep out a lock of a type.
-_AGAINST = {
+#: The lock types of other owners that conflict with a type (posix_locks_conflict()).
+_CONFLICTS = {
     int(LockType.RDLCK): (int(LockType.WRLCK),),
     int(LockType.WRLCK): (int(LockType.WRLCK), int(LockType.RDLCK)),
 }
 
 
-def types_against(type_: int) -> tuple[int, ...]:
-    """Return the types of lock that one of this type excludes."""
-    return _AGAINST.get(type_, ())
+def conflicting_types(type_: int) -> tuple[int, ...]:
+    """Return the types of lock that conflict with one of this type."""
+    return _CONFLICTS.get(type_, ())
 
 
 @attrs.define(eq=False, repr=False)
 class Holder:
-    """What one owner holds of one file.
+    """The locks that one owner holds on one file.
 
     Attributes:
-      ranges: Sorted; they neither overlap nor touch one of their type.
-      handles: The handles through which they came.
+      ranges: Sorted.  They do not overlap; adjacent ranges of one type are merged.
+      handles: The file handles that the requests named.
     """
 
     ranges: list[FileLock] = attrs.Factory(list)
     handles: set[int] = attrs.Factory(set)
 
     def put(self, new: FileLock) -> tuple[list[FileLock], list[FileLock]]:
-        """Take, change or drop a range: what is there gives way or joins.
+        """Set, change or remove a range; split and merge the ranges it touches.
 
         Returns:
-          What is gone, and what has come.
+          The ranges removed and the ranges added.
         """
         first = bisect_left(self.ranges, new.start - 1, key=_end)
         last = bisect_right(self.ranges, new.end + 1, key=_start)
@@ -66,7 +66,7 @@ class Holder:
         return gone, come
 
     def overlapping(self, lock: FileLock) -> list[FileLock]:
-        """Return what is held of the bytes of a lock."""
+        """Return the ranges that overlap with a lock."""
         first = bisect_left(self.ranges, lock.start, key=_end)
         last = bisect_right(self.ranges, lock.end, key=_start)
         return self.ranges[first:last]
@@ -77,49 +77,49 @@ class Held:
     """All locks of one kind on one file.
 
     Attributes:
-      holders: Who has some.
+      holders: The owners that hold a lock, and their ranges.
     """
 
     holders: dict[int, Holder] = attrs.field(factory=dict, init=False)
-    #: By type, then by range: who has just that, and the lock itself.
+    #: By type, then by exact range: the owners that hold it, each with its lock.
     _ranges: dict[int, Intervals[dict[int, FileLock]]] = attrs.field(
-        factory=lambda: {type_: Intervals() for type_ in _AGAINST}, init=False
+        factory=lambda: {type_: Intervals() for type_ in _CONFLICTS}, init=False
     )
-    _through: dict[int, set[int]] = attrs.field(factory=dict, init=False)
+    _by_handle: dict[int, set[int]] = attrs.field(factory=dict, init=False)
 
     def of(self, owner: int, lock: FileLock) -> list[FileLock]:
-        """Return what an owner has of the bytes of a lock."""
+        """Return the ranges of an owner that overlap with a lock."""
         holder = self.holders.get(owner)
         return holder.overlapping(lock) if holder else []
 
-    def owners_against(self, lock: FileLock) -> Iterator[dict[int, FileLock]]:
-        """Yield those who keep a lock out, its own owner among them, and by what."""
-        for type_ in types_against(lock.type):
+    def conflicting_owners(self, lock: FileLock) -> Iterator[dict[int, FileLock]]:
+        """Yield the owners and locks that conflict with a lock, its own owner included."""
+        for type_ in conflicting_types(lock.type):
             yield from self._ranges[type_].overlapping(lock.start, lock.end)
 
-    def against(self, owner: int, lock: FileLock) -> list[FileLock]:
-        """Return the locks of others that keep a lock out."""
+    def conflicts(self, owner: int, lock: FileLock) -> list[FileLock]:
+        """Return the locks of other owners that conflict with a lock."""
         return [
             found
-            for owners in self.owners_against(lock)
+            for owners in self.conflicting_owners(lock)
             for other, found in owners.items()
             if other != owner
         ]
 
-    def owner_against(self, owner: int, lock: FileLock) -> int | None:
-        """Return one other owner who keeps a lock out."""
-        for owners in self.owners_against(lock):
+    def conflicting_owner(self, owner: int, lock: FileLock) -> int | None:
+        """Return one other owner whose lock conflicts, None if there is none."""
+        for owners in self.conflicting_owners(lock):
             for other in owners:
                 if other != owner:
                     return other
         return None
 
-    def owners_through(self, fh: int) -> set[int]:
-        """Return who has locks that came through a handle."""
-        return self._through.get(fh, set())
+    def owners_by_handle(self, fh: int) -> set[int]:
+        """Return the owners whose locks were set through a handle."""
+        return self._by_handle.get(fh, set())
 
     def put(self, owner: int, lock: FileLock, fh: int) -> bool:
-        """Take, change or drop a range; return whether others may gain by that."""
+        """Set, change or remove a range; return whether that may unblock others."""
         less = any(lock.type != old.type for old in self.of(owner, lock))
         holder = self.holders.setdefault(owner, Holder())
         gone, come = holder.put(lock)
@@ -128,13 +128,13 @@ class Held:
         for new in come:
             self._add(owner, new)
         holder.handles.add(fh)
-        self._through.setdefault(fh, set()).add(owner)
+        self._by_handle.setdefault(fh, set()).add(owner)
         if not holder.ranges:
             self._forget(owner)
         return less and lock.type != LockType.WRLCK
 
     def drop(self, owner: int) -> FileLock | None:
-        """Drop all that an owner has; return what covers it."""
+        """Remove all locks of an owner; return one range that covers them."""
         holder = self.holders.get(owner)
         if holder is None:
             return None
@@ -145,10 +145,10 @@ class Held:
 
     def _forget(self, owner: int) -> None:
         for fh in self.holders.pop(owner).handles:
-            owners = self._through[fh]
+            owners = self._by_handle[fh]
             owners.discard(owner)
             if not owners:
-                del self._through[fh]
+                del self._by_handle[fh]
 
     def _add(self, owner: int, lock: FileLock) -> None:
         ranges = self._ranges[lock.type]

@@ -1,7 +1,7 @@
-"""Ranges of bytes, each with a value, found by what they overlap with.
+"""An interval tree: byte ranges, each with a value, found by overlap.
 
-The law: finding, adding and removing one takes the logarithm of their number.  It is a
-treap: ordered by start, balanced by chance, and each node knows the last byte below.
+The law: finding, adding and removing a range takes O(log n).  The tree is a treap,
+ordered by start, balanced by random weights; each node has its subtree's last byte.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _Key = tuple[int, int]
 
 @attrs.define(eq=False, repr=False)
 class _Node(Generic[T]):
-    """A range, and below it others.
+    """A range, the root of a subtree.
 
     Attributes:
       key: Its first and its last byte.
-      value: What is there.
-      last: The last byte of all ranges from here down.
-      weight: The larger, the higher it stands.
+      value: The value of this range.
+      last: The last byte of all ranges in this subtree.
+      weight: Random; a parent's weight is not below its children's.
     """
 
     key: _Key
@@ -38,7 +38,7 @@ class _Node(Generic[T]):
     right: _Node[T] | None = None
 
     def renew(self) -> _Node[T]:
-        """See which byte is the last now."""
+        """Compute ``last`` again from the children."""
         self.last = self.key[1]
         if self.left is not None and self.left.last > self.last:
             self.last = self.left.last
@@ -49,7 +49,7 @@ class _Node(Generic[T]):
 
 @attrs.define(eq=False, repr=False)
 class Intervals(Generic[T]):
-    """Values by range; each range has one."""
+    """A mapping from ranges to values that finds overlaps."""
 
     _root: _Node[T] | None = attrs.field(default=None, init=False)
     _values: dict[_Key, T] = attrs.field(factory=dict, init=False)
@@ -61,11 +61,11 @@ class Intervals(Generic[T]):
         return iter(self._values.values())
 
     def get(self, start: int, end: int) -> T | None:
-        """Return the value of exactly this range."""
+        """Return the value of exactly this range, None if there is none."""
         return self._values.get((start, end))
 
     def add(self, start: int, end: int, value: T) -> None:
-        """Add a range that is not there."""
+        """Add a range; it must not exist yet."""
         key = start, end
         self._values[key] = value
         left, right = _split(self._root, key)
@@ -78,9 +78,9 @@ class Intervals(Generic[T]):
         self._root = _without(self._root, key)
 
     def overlapping(self, start: int, end: int) -> Iterator[T]:
-        """Yield what overlaps with a range, by their starts.
+        """Yield the values of ranges that overlap with this one, ordered by start.
 
-        Nothing may be added or removed meanwhile.
+        Add and remove nothing while you iterate.
         """
         node, above = self._root, list[_Node[T]]()
         while node is not None or above:
@@ -99,7 +99,7 @@ class Intervals(Generic[T]):
 
 
 def _split(node: _Node[T] | None, key: _Key) -> tuple[_Node[T] | None, _Node[T] | None]:
-    """Part a tree into what comes before a key and the rest."""
+    """Split a tree into the ranges before a key and the rest."""
     if node is None:
         return None, None
     if node.key < key:
@@ -110,7 +110,7 @@ def _split(node: _Node[T] | None, key: _Key) -> tuple[_Node[T] | None, _Node[T] 
 
 
 def _joined(left: _Node[T] | None, right: _Node[T] | None) -> _Node[T] | None:
-    """Make one tree of two, all of the first before all of the second."""
+    """Merge two trees; all ranges of the first are before those of the second."""
     if left is None or right is None:
         return left or right
     if left.weight > right.weight:
@@ -121,7 +121,7 @@ def _joined(left: _Node[T] | None, right: _Node[T] | None) -> _Node[T] | None:
 
 
 def _without(node: _Node[T] | None, key: _Key) -> _Node[T] | None:
-    """Take a key out of a tree."""
+    """Return the tree without a key."""
     if node is None or node.key == key:
         return node and _joined(node.left, node.right)
     if node.key < key:

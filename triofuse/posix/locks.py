@@ -1,7 +1,7 @@
-"""File locks, for filesystems that keep them: who holds what, and who waits.
+"""File locks for filesystems that keep them: holders and waiters.
 
-The law: a lock changes hands between two checkpoints, never across one.  So whoever
-is interrupted either has the lock already and says so, or waits for it no more.
+The law: a lock is granted between two checkpoints, never across one.  So a request
+that is interrupted either has its lock and reports success, or waits no more.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from triofuse.posix.waiting import Locks, Waiter
 
 __all__ = ["LockTable"]
 
-#: Seconds for which who comes later leaves what is free to who waits for more.
+#: Seconds for which a new request lets earlier waiters go first.
 PATIENCE = 1.0
 
-#: A file's nodeid, and whether its flock(2) locks are meant: the two kinds do not
-#: see each other.
+#: A file's nodeid, and whether these are its flock(2) locks.  The two kinds never
+#: conflict.
 _Key = tuple[int, bool]
 
 _start = attrgetter("start")
 
-#: Added to the number of who waits in line: the others have one below 0.
-_IN_LINE = 1 << 62
+#: Added to the number of a waiter that queues; the others have a number below 0.
+_IN_QUEUE = 1 << 62
 
-#: Owners on the way round a circle that are followed.  The kernel follows ten
-#: (MAX_DEADLK_ITERATIONS), and each takes microseconds.
-_LONGEST = 256
+#: Owners that the search for a deadlock visits at most.  The kernel visits ten
+#: (MAX_DEADLK_ITERATIONS); each takes microseconds.
+_MAX_DEADLOCK_OWNERS = 256
 
 
 @attrs.define(eq=False)
 class LockTable:
     """The locks of a filesystem's files: fcntl(2), open file description, flock(2).
 
-    Hand it every request that has to do with locks, as it is::
+    Pass every request about locks to it unchanged::
 
         class Shared(triofuse.Filesystem):
             def __init__(self) -> None:
@@ -65,20 +65,19 @@ class LockTable:
                 self._locks.release(request)
 
     A filesystem without these methods has locks, too: the kernel keeps them.  Keep
-    them yourself where they are to be seen, or shared with others than this mount.
+    them yourself to inspect them, or to share them beyond this mount.
 
-    Give each open file an ``fh`` of its own other than 0.  The kernel does not say
-    when a lock of F_OFD_SETLK ends; it ends with the handle that it came through.
+    Give each open file its own ``fh``, not 0.  The kernel does not report the end of
+    a lock of F_OFD_SETLK; it ends when the handle that set it is released.
 
-    Each request that waits has a handler of the session to itself: let
-    ``max_handlers`` be more than will ever wait, or nobody can unlock.
+    A request that waits for a lock does not count towards ``max_handlers``.
 
     Source: fs/locks.c; ``fuse_file_lock()`` and ``fuse_file_flock()`` in
     fs/fuse/file.c.
     """
 
     _files: dict[_Key, Locks] = attrs.field(factory=dict, init=False, repr=False)
-    #: Who waits for locks of fcntl(2) or flock(2), by owner, and where.
+    #: Blocked requests by owner, each with the file's locks that it waits for.
     _blocked: dict[int, dict[Waiter, Locks]] = attrs.field(
         factory=dict, init=False, repr=False
     )
@@ -87,10 +86,10 @@ class LockTable:
     )
 
     def getlk(self, request: Getlk) -> FileLock:
-        """Return what is in the way of a lock, or a lock of type UNLCK.
+        """Return the lock that conflicts, or a lock of type UNLCK.
 
-        The first of several.  Who asks about UNLCK (F_OFD_GETLK) is told what it
-        holds there itself.
+        Of several, the first.  A request of type UNLCK (F_OFD_GETLK) gets the
+        owner's own lock.
 
         Source: ``posix_test_lock()``.
         """
@@ -100,70 +99,70 @@ class LockTable:
         if request.lock.type == LockType.UNLCK:
             found = locks.held.of(request.owner, request.lock)
         else:
-            found = locks.held.against(request.owner, request.lock)
+            found = locks.held.conflicts(request.owner, request.lock)
         return attrs.evolve(min(found, key=_start)) if found else FileLock()
 
     def setlk(self, request: Setlk) -> None:
-        """Take or drop a lock.
+        """Take or drop a lock, without waiting.
 
         A flock(2) lock of another type is dropped first, and lost if this fails.
 
         Raises:
-          FuseError: EAGAIN: somebody has it.
+          FuseError: EAGAIN: another owner holds a conflicting lock.
         """
         locks = self._locks(request)
-        waiter = Waiter(request, next(self._arrivals) - _IN_LINE)
-        if not _served_at_once(locks, waiter):
-            locks.leave(waiter)
+        waiter = Waiter(request, next(self._arrivals) - _IN_QUEUE)
+        if not _granted_at_once(locks, waiter):
+            locks.give_up(waiter)
         self._tidy(request)
-        if not waiter.is_served:
+        if not waiter.is_granted:
             raise FuseError(errno.EAGAIN)
 
     async def setlkw(self, request: Setlkw) -> None:
-        """Take or drop a lock, waiting for it; no checkpoint if it is free.
+        """Take or drop a lock; block while it conflicts.  No checkpoint if it is free.
 
-        Those who wait are served in order.  Who comes later does not take what is
-        free but wanted by one who waits already, lest that one starve; yet only for
-        a second, for the one who has the lock may wait for who comes now: a script
-        that holds a shared lock, say, and runs another that takes it as well.
+        Waiters are granted in order.  A new request queues behind an earlier waiter
+        that wants the same bytes, so that no waiter starves.  It does so for one
+        second only, because the holder may wait for it: a script that holds a shared
+        lock, for example, and runs another that takes the same lock.
 
-        However many wait, what one of them costs grows with the logarithm of their
-        number, or with the number of different ranges that they want.
+        The cost of one waiter grows with the logarithm of their number, or with the
+        number of different ranges that they want.
 
         Raises:
-          FuseError: EDEADLK: those in the way wait, in the end, for this owner.
-            That holds for locks of fcntl(2), also with F_OFD_SETLKW, where the
-            kernel itself would not look.
+          FuseError: EDEADLK: the owners that conflict wait, directly or through
+            others, for this owner.  This is checked for locks of fcntl(2), also with
+            F_OFD_SETLKW, for which the kernel itself does not check.
         """
         locks = self._locks(request)
-        waiter = Waiter(request, next(self._arrivals) - _IN_LINE)
-        # A holder may be waited for already: nothing is gained by holding it up.
+        waiter = Waiter(request, next(self._arrivals) - _IN_QUEUE)
+        # Others may wait for a holder already, so a holder does not queue.
         if request.owner not in locks.held.holders:
-            waiter.number += _IN_LINE
+            waiter.number += _IN_QUEUE
             waiter.is_patient = True
         try:
-            if not _served_at_once(locks, waiter):
+            if not _granted_at_once(locks, waiter):
                 await self._wait(locks, waiter)
         finally:
-            if not waiter.is_served:
-                locks.leave(waiter)
+            if not waiter.is_granted:
+                locks.give_up(waiter)
             self._tidy(request)
 
     def flush(self, request: Flush) -> None:
-        """Drop the fcntl(2) locks of who closes a descriptor, whichever it is."""
+        """Drop all fcntl(2) locks of the owner that closes any descriptor of the file."""
         self._drop((request.nodeid, False), {request.lock_owner})
 
     def release(self, request: Release) -> None:
-        """Drop the flock(2) locks of an open file, and all that came through it."""
+        """Drop the flock(2) locks of an open file, and all locks set through it."""
         if request.release_flags & ReleaseFlags.FLOCK_UNLOCK:
             self._drop((request.nodeid, True), {request.lock_owner})
         for key in (request.nodeid, False), (request.nodeid, True):
             if request.fh and key in self._files:
-                owners = self._files[key].held.owners_through(request.fh)
+                owners = self._files[key].held.owners_by_handle(request.fh)
                 self._drop(key, set(owners))
 
     async def _wait(self, locks: Locks, waiter: Waiter) -> None:
-        """Wait, where that is no deadlock."""
+        """Block until the lock is granted.  Raises EDEADLK."""
         blocked = self._blocked.setdefault(waiter.owner, {})
         try:
             self._check_deadlock(locks, waiter)
@@ -171,8 +170,8 @@ class LockTable:
             if waiter.is_patient:
                 with trio.move_on_after(PATIENCE):
                     return await waiter.wait()
-                locks.hurry(waiter)
-                if waiter.is_served:
+                locks.lose_patience(waiter)
+                if waiter.is_granted:
                     return None
                 self._check_deadlock(locks, waiter)
             return await waiter.wait()
@@ -190,18 +189,18 @@ class LockTable:
             return
         dropped = [locks.held.drop(owner) for owner in owners]
         for lock in dropped:
-            locks.settle(lock)
+            locks.grant_waiters(lock)
         if locks.is_idle:
             del self._files[key]
 
     def _tidy(self, request: Getlk) -> None:
-        """Forget a file of which nobody has or wants anything."""
+        """Forget a file that has no lock and no waiter."""
         key = _key(request)
         if key in self._files and self._files[key].is_idle:
             del self._files[key]
 
     def _check_deadlock(self, locks: Locks, waiter: Waiter) -> None:
-        """See whether one of those in the way waits, over others, for this owner.
+        """Check that no conflicting owner waits, directly or not, for this owner.
 
         Raises:
           FuseError: EDEADLK: one does.
@@ -212,9 +211,9 @@ class LockTable:
             return
         seen: set[int] = set()
         steps = [(locks, waiter)]
-        while steps and len(seen) < _LONGEST:
+        while steps and len(seen) < _MAX_DEADLOCK_OWNERS:
             locks, waiting = steps.pop()
-            for owners in locks.held.owners_against(waiting.request.lock):
+            for owners in locks.held.conflicting_owners(waiting.request.lock):
                 if waiter.owner in owners and waiting.owner != waiter.owner:
                     raise FuseError(errno.EDEADLK)
                 for owner in (owners.keys() & self._blocked.keys()) - seen:
@@ -223,17 +222,17 @@ class LockTable:
                         steps += [(at, one) for one, at in self._blocked[owner].items()]
 
 
-def _served_at_once(locks: Locks, waiter: Waiter) -> bool:
-    """Serve a request, or have it wait; flock(2) drops a lock of another type first."""
+def _granted_at_once(locks: Locks, waiter: Waiter) -> bool:
+    """Grant or queue a request; flock(2) drops a lock of another type first."""
     request = waiter.request
     had = locks.held.of(request.owner, request.lock)
     if request.lk_flags & LockFlags.FLOCK and any(
         lock.type != request.lock.type for lock in had
     ):
-        locks.join(waiter, locks.held.drop(request.owner))
-    elif not locks.take(waiter):
-        locks.join(waiter)
-    return waiter.is_served
+        locks.enqueue(waiter, locks.held.drop(request.owner))
+    elif not locks.try_grant(waiter):
+        locks.enqueue(waiter)
+    return waiter.is_granted
 
 
 def _key(request: Getlk) -> _Key:

@@ -1,4 +1,4 @@
-"""What poll(2), select(2) and epoll(7) wait for."""
+"""The readiness of a file, for poll(2), select(2) and epoll(7)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from triofuse.filesystem.requests import Poll
 
 __all__ = ["Readiness"]
 
-#: Reported to everybody, asked for or not.
+#: Always reported, also when the caller did not ask for them.
 _ALWAYS = select.POLLERR | select.POLLHUP
 
-#: Two names for one thing, for who asks for the other.
+#: Events that are the same as another, for callers that ask for the other.
 _SAME = {select.POLLIN: select.POLLRDNORM, select.POLLOUT: select.POLLWRNORM}
 
 
 @attrs.define(eq=False)
 class Readiness:
-    """What a file is ready for; whoever polls it is woken when that changes.
+    """The events a file is ready for; callers that poll it are woken on a change.
 
-    Keep one for each file, or one for each handle where each has its own::
+    Keep one per file, or one per handle where each handle has its own state::
 
         self.ready = triofuse.Readiness(self)  # of a Filesystem
 
@@ -33,32 +33,32 @@ class Readiness:
 
         await self.ready.set(select.POLLIN)
 
-    All runs in the loop: between the answer to a POLL and the note of who is to be
-    woken nothing comes, so no wake-up is lost.
+    Everything runs in the event loop, without a checkpoint between the answer to a
+    POLL and the registration of its caller.  So no wake-up is lost.
 
     Attributes:
-      filesystem: Whose file it is; its notifier wakes.
-      events: ``select.POLLIN`` and so on: what the file is ready for now.
+      filesystem: The filesystem that has the file; its notifier wakes callers.
+      events: What the file is ready for now: ``select.POLLIN`` and so on.
     """
 
     filesystem: Filesystem = attrs.field(repr=False)
     events: int = attrs.field(default=0, init=False)
-    #: Open files that somebody polls, by the kernel's numbers for them.
+    #: Open files that are polled, by the kernel's poll handle (``kh``).
     _polled: set[int] = attrs.field(factory=set, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     def poll(self, request: Poll) -> int:
-        """Return the answer to a POLL, and note who wants to be woken."""
+        """Return the answer to a POLL, and register its caller for a wake-up."""
         if request.flags & PollFlags.SCHEDULE_NOTIFY:
             self._polled.add(request.kh)
         return self.events & (request.events | _ALWAYS)
 
     async def set(self, events: int) -> None:
-        """Be ready for ``events`` as well, and wake who polls.
+        """Add ``events`` to what the file is ready for, and wake callers that poll.
 
-        Call it for everything that comes, also when the file is ready already: with
-        EPOLLET each call is an edge.  It is not cancelled half-way; after the end
-        of the mount nobody is there to be woken.
+        Call it for each new event, also when the file is ready already: with EPOLLET
+        each call is an edge.  The wake-up is shielded from cancellation.  After
+        unmount it does nothing.
         """
         self.events |= events
         for event, other in _SAME.items():
@@ -70,14 +70,14 @@ class Readiness:
             await self._wake()
 
     def clear(self, events: int) -> None:
-        """Be ready for ``events`` no longer."""
+        """Remove ``events`` from what the file is ready for."""
         for event, other in _SAME.items():
             if events & event:
                 events |= other
         self.events &= ~events
 
     async def wait(self, events: int) -> None:
-        """Wait until the file is ready for one of ``events``, or has failed (POLLERR).
+        """Wait until the file is ready for one of ``events``, or reports an error.
 
         For a READ or WRITE of a file that is not O_NONBLOCK.
         """

@@ -1,8 +1,8 @@
-"""Who waits for the locks of one file, and what keeps each waiting.
+"""The requests that wait for locks of one file, and what blocks each of them.
 
-The law: whoever wants the same, and comes later, is kept out by the same, unless that
-is their own owner's.  So of all who want the same, two at most are looked at, however
-many they are: the first, and the first of that owner.
+The law: requests for the same bytes are blocked by the same owner, except the requests
+of that owner itself.  So of a group at most two are examined: the first, and the first
+of the owner that blocks the first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import trio
 from triofuse.filesystem.flags import LockType
 from triofuse.filesystem.replies import FileLock
 from triofuse.filesystem.requests import Getlk
-from triofuse.posix.held import Held, types_against
+from triofuse.posix.held import Held, conflicting_types
 from triofuse.posix.intervals import Intervals
 
 __all__ = ["Locks", "Waiter"]
@@ -32,51 +32,53 @@ class Waiter:
     """A request that may have to wait.
 
     Attributes:
-      request: What is wanted.
-      number: Its place: the order of arrival, below 0 for who is not to wait in line.
-      is_patient: Whether it lets those ahead go first although it could be served.
-      is_served: Whether it has its lock.
-      task: Whom to wake then; None also for who is cancelled and on its way out.
-      keeps: Groups whose first waits for nobody else but this one.
+      request: The lock request.
+      number: Its place in the order of arrival; below 0 if it does not queue.
+      is_patient: Whether it lets earlier waiters go first although it could be
+        granted.
+      is_granted: Whether it has its lock.
+      task: The task to wake when it is granted; None once that is cancelled.
+      is_cancelled: Whether its task was cancelled and has not left yet.
+      blocks: Groups whose first waiter this one blocks.
     """
 
     request: Getlk
     number: int = 0
     is_patient: bool = False
-    is_served: bool = False
+    is_granted: bool = False
     task: trio.lowlevel.Task | None = None
-    is_leaving: bool = False
-    keeps: set[_Group] = attrs.Factory(set)
+    is_cancelled: bool = False
+    blocks: set[_Group] = attrs.Factory(set)
 
     @property
     def owner(self) -> int:
-        """Who wants it."""
+        """The owner that the lock is for."""
         return self.request.owner
 
     async def wait(self) -> None:
-        """Sleep until it is served; who is cancelled is served no more."""
+        """Block until it is granted; after a cancellation it is not granted any more."""
 
         def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self.is_leaving = True
+            self.is_cancelled = True
             return trio.lowlevel.Abort.SUCCEEDED
 
-        self.is_leaving = False
+        self.is_cancelled = False
         self.task = trio.lowlevel.current_task()
         try:
             await trio.lowlevel.wait_task_rescheduled(abort)
         finally:
             self.task = None
 
-    def serve(self) -> None:
-        """Wake the task, which has its lock."""
-        self.is_served = True
+    def grant(self) -> None:
+        """Mark the lock as granted and wake the task."""
+        self.is_granted = True
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
 
 
 @attrs.define(eq=False, repr=False)
-class _Line:
-    """Waiters in order, and those of each owner."""
+class _WaitQueue:
+    """Waiters in order of arrival, also by owner."""
 
     waiters: list[Waiter] = attrs.Factory(list)
     _by_owner: dict[int, list[Waiter]] = attrs.Factory(dict)
@@ -87,8 +89,8 @@ class _Line:
 
     def remove(self, waiter: Waiter) -> None:
         own = self._by_owner[waiter.owner]
-        for line in (self.waiters, own):
-            del line[bisect_left(line, waiter.number, key=_number)]
+        for queue in (self.waiters, own):
+            del queue[bisect_left(queue, waiter.number, key=_number)]
         if not own:
             del self._by_owner[waiter.owner]
 
@@ -102,65 +104,65 @@ class _Line:
 
 @attrs.define(eq=False, repr=False)
 class _Group:
-    """Those who want the same bytes in the same way.
+    """The waiters for the same range and type of lock.
 
     Attributes:
-      lock: What they want.
-      patient: Those who let others go first.
-      hurried: Those who do not, any more.
-      kept_by: Who keeps the first of them waiting, of those who wait themselves.
+      lock: The range and type that they want.
+      patient: Waiters that let earlier ones go first.
+      impatient: Waiters that only conflicting locks block.
+      blocked_by: Other waiters that block the first of this group.
     """
 
     lock: FileLock
-    patient: _Line = attrs.Factory(_Line)
-    hurried: _Line = attrs.Factory(_Line)
-    kept_by: list[Waiter] = attrs.Factory(list)
+    patient: _WaitQueue = attrs.Factory(_WaitQueue)
+    impatient: _WaitQueue = attrs.Factory(_WaitQueue)
+    blocked_by: list[Waiter] = attrs.Factory(list)
 
     @property
-    def lines(self) -> tuple[_Line, _Line]:
-        return self.hurried, self.patient
+    def queues(self) -> tuple[_WaitQueue, _WaitQueue]:
+        return self.impatient, self.patient
 
-    def line_of(self, waiter: Waiter) -> _Line:
-        return self.patient if waiter.is_patient else self.hurried
+    def queue_of(self, waiter: Waiter) -> _WaitQueue:
+        return self.patient if waiter.is_patient else self.impatient
 
     def number(self) -> int | None:
-        """Return the place of the first, None if there is nobody."""
-        hurried, patient = self.hurried.waiters, self.patient.waiters
-        if hurried and patient:
-            return min(hurried[0].number, patient[0].number)
-        first = hurried or patient
+        """Return the number of the first waiter, None if there is none."""
+        impatient, patient = self.impatient.waiters, self.patient.waiters
+        if impatient and patient:
+            return min(impatient[0].number, patient[0].number)
+        first = impatient or patient
         return first[0].number if first else None
 
-    def is_kept_by(self, request: Getlk) -> bool:
-        """Whether a lock that has just been given keeps all of them waiting."""
+    def is_blocked_by(self, request: Getlk) -> bool:
+        """Whether a lock that was just granted blocks the whole group."""
         return (
-            request.lock.type in types_against(self.lock.type)
+            request.lock.type in conflicting_types(self.lock.type)
             and request.lock.start <= self.lock.end
             and self.lock.start <= request.lock.end
-            and not any(line.first_of(request.owner) for line in self.lines)
+            and not any(queue.first_of(request.owner) for queue in self.queues)
         )
 
-    def keeps(self, waiter: Waiter) -> Waiter | None:
-        """Return one of another owner who is ahead of a waiter."""
-        for line in self.lines:
-            first = line.first_but(waiter.owner)
+    def waiter_ahead_of(self, waiter: Waiter) -> Waiter | None:
+        """Return a waiter of another owner that is ahead of this one."""
+        for queue in self.queues:
+            first = queue.first_but(waiter.owner)
             if first is not None and first.number < waiter.number:
                 return first
         return None
 
     def release(self) -> None:
-        """Be kept by nobody."""
-        for waiter in self.kept_by:
-            waiter.keeps.discard(self)
-        self.kept_by.clear()
+        """Forget which waiters block this group."""
+        for waiter in self.blocked_by:
+            waiter.blocks.discard(self)
+        self.blocked_by.clear()
 
 
 @attrs.define(eq=False, repr=False)
 class Locks:
-    """The locks of one kind on one file, and who waits for them.
+    """The locks of one kind on one file, and their waiters.
 
     Attributes:
-      held: The locks.
+      held: The locks that are held.
     """
 
     held: Held = attrs.field(factory=Held, init=False)
@@ -173,50 +175,50 @@ class Locks:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to keep."""
+        """Whether there is no lock and no waiter."""
         return not self.held.holders and not any(self._groups.values())
 
     @property
     def queue(self) -> list[Waiter]:
-        """All who wait, in order."""
+        """All waiters, in order."""
         groups = [group for groups in self._groups.values() for group in groups]
-        lines = [line for group in groups for line in group.lines]
-        return sorted((one for line in lines for one in line.waiters), key=_number)
+        queues = [queue for group in groups for queue in group.queues]
+        return sorted((one for queue in queues for one in queue.waiters), key=_number)
 
-    def take(self, waiter: Waiter) -> bool:
-        """Serve a request if it need not wait."""
-        if self._kept_by(waiter) is not None:
+    def try_grant(self, waiter: Waiter) -> bool:
+        """Grant a request if nothing blocks it; return whether it was granted."""
+        if self._blocked_by(waiter) is not None:
             return False
-        self._settle(self._serve(waiter))
+        self._grant_waiters(self._grant(waiter))
         return True
 
-    def join(self, waiter: Waiter, dropped: FileLock | None = None) -> None:
-        """Have a request wait; it may have dropped something for that."""
+    def enqueue(self, waiter: Waiter, dropped: FileLock | None = None) -> None:
+        """Queue a request that may have dropped a lock first; grant what is free now."""
         others = [] if dropped is None else self._overlapping(dropped)
         if waiter.request.lock.type == LockType.UNLCK:
-            waiter.serve()
-            return self._settle(others)
+            waiter.grant()
+            return self._grant_waiters(others)
         group = self._group(waiter.request.lock)
-        group.line_of(waiter).add(waiter)
-        return self._settle([group, *others])
+        group.queue_of(waiter).add(waiter)
+        return self._grant_waiters([group, *others])
 
-    def leave(self, waiter: Waiter) -> None:
-        """Let others go on who have waited for one who gives up."""
+    def give_up(self, waiter: Waiter) -> None:
+        """Remove a waiter; grant those that it blocked."""
         group = self._group(waiter.request.lock)
-        self._settle([*self._remove(group, waiter), *waiter.keeps])
+        self._grant_waiters([*self._remove(group, waiter), *waiter.blocks])
 
-    def hurry(self, waiter: Waiter) -> None:
-        """Have one who was patient wait for nothing but the locks that are held."""
+    def lose_patience(self, waiter: Waiter) -> None:
+        """Let only held locks block a waiter from now on, no earlier waiter."""
         group = self._group(waiter.request.lock)
         group.patient.remove(waiter)
-        waiter.is_patient = waiter.is_leaving = False
-        group.hurried.add(waiter)
-        self._settle([group])
+        waiter.is_patient = waiter.is_cancelled = False
+        group.impatient.add(waiter)
+        self._grant_waiters([group])
 
-    def settle(self, dropped: FileLock | None) -> None:
-        """Serve who can be served now that some bytes are free, if there are any."""
+    def grant_waiters(self, dropped: FileLock | None) -> None:
+        """Grant waiters for a range that was just unlocked; None is no range."""
         if dropped is not None:
-            self._settle(self._overlapping(dropped))
+            self._grant_waiters(self._overlapping(dropped))
 
     def _group(self, lock: FileLock) -> _Group:
         groups = self._groups[lock.type]
@@ -227,8 +229,8 @@ class Locks:
         return group
 
     def _remove(self, group: _Group, waiter: Waiter) -> list[_Group]:
-        """Take a waiter out of its group; return that, unless nobody is left."""
-        group.line_of(waiter).remove(waiter)
+        """Remove a waiter from its group; return the group unless it is empty."""
+        group.queue_of(waiter).remove(waiter)
         if group.number() is not None:
             return [group]
         group.release()
@@ -242,62 +244,62 @@ class Locks:
             for group in groups.overlapping(lock.start, lock.end)
         ]
 
-    def _settle(self, groups: Iterable[_Group]) -> None:
-        """Serve who can be served of some groups, in order."""
+    def _grant_waiters(self, groups: Iterable[_Group]) -> None:
+        """Grant what can be granted in some groups, in order of arrival."""
         heap: list[tuple[int, int, _Group]] = []
-        entries = itertools.count()  # no two are the same
+        entries = itertools.count()  # breaks ties, as groups do not compare
 
-        def look_at(group: _Group) -> None:
+        def push(group: _Group) -> None:
             if (number := group.number()) is not None:
                 heapq.heappush(heap, (number, next(entries), group))
 
         for group in set(groups):
-            look_at(group)
-        served: Getlk | None = None
+            push(group)
+        granted: Getlk | None = None
         while heap:
             _, _, group = heapq.heappop(heap)
-            if served is not None and group.is_kept_by(served):
+            if granted is not None and group.is_blocked_by(granted):
                 continue
-            waiter = self._next(group)
+            waiter = self._next_grantable(group)
             if waiter is not None:
-                served = waiter.request
-                for other in (*self._remove(group, waiter), *self._serve(waiter)):
-                    look_at(other)
+                granted = waiter.request
+                for other in (*self._remove(group, waiter), *self._grant(waiter)):
+                    push(other)
 
-    def _serve(self, waiter: Waiter) -> list[_Group]:
-        """Give a waiter its lock; return who may gain by what it had before."""
+    def _grant(self, waiter: Waiter) -> list[_Group]:
+        """Grant a waiter its lock; return the groups that this may unblock."""
         request = waiter.request
-        waiter.serve()
+        waiter.grant()
         less = self.held.put(request.owner, request.lock, request.fh)
         return self._overlapping(request.lock) if less else []
 
-    def _next(self, group: _Group) -> Waiter | None:
-        """Return one of a group who can be served; note who keeps it, if nobody."""
+    def _next_grantable(self, group: _Group) -> Waiter | None:
+        """Return a waiter that can be granted; else record what blocks the group."""
         group.release()
-        for line in group.lines:
-            waiter = line.waiters[0] if line.waiters else None
+        for queue in group.queues:
+            waiter = queue.waiters[0] if queue.waiters else None
             for _ in range(2):
-                if waiter is None or waiter.is_leaving:
+                if waiter is None or waiter.is_cancelled:
                     break
-                by = self._kept_by(waiter)
+                by = self._blocked_by(waiter)
                 if by is None:
                     return waiter
                 if isinstance(by, Waiter):
-                    group.kept_by.append(by)
-                    by.keeps.add(group)
+                    group.blocked_by.append(by)
+                    by.blocks.add(group)
                     by = by.owner
-                waiter = line.first_of(by)
+                waiter = queue.first_of(by)
         return None
 
-    def _kept_by(self, waiter: Waiter) -> Waiter | int | None:
-        """Return who keeps a request waiting: an owner, or one who waits ahead."""
+    def _blocked_by(self, waiter: Waiter) -> Waiter | int | None:
+        """Return what blocks a request: an owner, or a waiter ahead of it; else None."""
         lock = waiter.request.lock
-        owner = self.held.owner_against(waiter.owner, lock)
+        owner = self.held.conflicting_owner(waiter.owner, lock)
         if owner is not None or not waiter.is_patient:
             return owner
-        for type_ in types_against(lock.type):
+        for type_ in conflicting_types(lock.type):
             for group in self._groups[type_].overlapping(lock.start, lock.end):
-                ahead = group.keeps(waiter)
+                ahead = group.waiter_ahead_of(waiter)
                 if ahead is not None:
                     return ahead
         return None
