@@ -1,4 +1,4 @@
-"""The three front doors: `mount`, `serve` and `run`."""
+"""The three ways to start a session: `mount`, `serve` and `run`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["mount", "run", "serve"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds that a clean unmount may take, to write back what the kernel caches.
+#: Seconds that a clean unmount may take.  The kernel writes back its cache meanwhile.
 _UNMOUNT_TIMEOUT = 10.0
 
 
@@ -49,28 +49,28 @@ def mount(
     ``Session.wait_unmounted``.
 
     Ctrl-C, cancellation and any exception unmount as well.  A signal whose default
-    action kills the process does not, unless the program handles it as `run` does:
-    SIGTERM, and the SIGHUP of a closed terminal.  ``MountOptions.auto_unmount`` is for
-    that, for SIGKILL, and for a server that gives up the right to unmount.
+    action kills the process does not unmount (SIGTERM, the SIGHUP of a closed
+    terminal), unless the program handles it as `run` does.  Set
+    ``MountOptions.auto_unmount`` to unmount after such a signal, after SIGKILL, or when
+    the server gives up the right to unmount.
 
-    What others have mounted on directories of the filesystem is unmounted with it, and
-    the log says so.  A child that is forked in the block owns nothing of the mount, and
-    leaves the block without a trace; end it by os._exit(), for trio cannot be left there.
+    Mounts on directories of the filesystem are unmounted with it; the log names them.
+    A child that is forked in the block owns nothing of the mount, and leaves the block
+    without unmounting.  End the child by os._exit(): it cannot leave trio's run.
 
     Args:
-      filesystem: Whom to ask.
+      filesystem: The filesystem to serve.
       mountpoint: An existing directory (or file, for a filesystem whose root is
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
-      options: How to mount.
+      options: The mount options.
       session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
-        ``measure``:
-        see `Session`.
+        ``measure``: see `Session`.
 
     Raises:
-      MountError: It cannot be mounted; says at which step, and the remedy.
-      TypeError: An argument is something else than it should be, or there is none of
-        that name; nothing was mounted.
-      ValueError: There is no such operation to limit, or a number is out of range.
+      MountError: The mount failed; the error names the step and the remedy.
+      TypeError: An argument has the wrong type or an unknown name; nothing was
+        mounted.
+      ValueError: An operation to limit does not exist, or a number is out of range.
       HandshakeError: The kernel is too old.
 
     Source: mount(2), fuse(4), fusermount3(1).
@@ -86,8 +86,8 @@ def mount(
 class _Uninterrupted(AbstractAsyncContextManager[Session]):
     """Raises KeyboardInterrupt at a checkpoint or in the block, and nowhere else.
 
-    A forked child leaves it at once: its trio loop is one with its parent's, for they
-    share the epoll descriptor, and must not be run.
+    A forked child leaves it at once: parent and child share the epoll descriptor, so
+    the child must not run its copy of the trio loop.
     """
 
     _context: AbstractAsyncContextManager[Session]
@@ -118,7 +118,7 @@ async def _mounted(
 ) -> AsyncIterator[Session]:
     options = options or MountOptions()
     mounted = await mount_filesystem(mountpoint, options)
-    # From here to its end the mount is undone whatever happens; no checkpoint between.
+    # From here on the mount is undone whatever happens; no checkpoint in between.
     left_by: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -130,13 +130,13 @@ async def _mounted(
                 yield session
             except BaseException as exc:  # noqa: BLE001  (raised again below)
                 left_by = exc
-            # KeyboardInterrupt comes to the main task in spite of shields: so another
-            # one unmounts, for which the nursery waits.
+            # Shields do not keep KeyboardInterrupt from the main task.  So another
+            # task unmounts, and the nursery waits for it.
             nursery.start_soon(_end, session, mounted)
     except BaseExceptionGroup as group:
         raise _combined(group, left_by) from None
     finally:
-        mounted.abandon()  # where nobody has come to it
+        mounted.abandon()  # in case the unmount above did not finish
     if left_by is not None:
         raise left_by
 
@@ -147,7 +147,7 @@ def _session(
     options: MountOptions,
     session_options: SessionOptions,
 ) -> Session:
-    inherited = mounted.path.startswith("/dev/fd/")  # by whom, with which options?
+    inherited = mounted.path.startswith("/dev/fd/")  # its options are not known
     return Session(
         filesystem,
         Channel(mounted.device),
@@ -161,10 +161,10 @@ def _session(
 
 @trio.lowlevel.enable_ki_protection
 async def _end(session: Session | None, mounted: Mount) -> None:
-    """Unmount while the session still serves, then end it: in bounded time.
+    """Unmount while the session still serves, then end the session, in bounded time.
 
-    A filesystem that does not answer keeps its unmounting waiting until the device
-    is closed; the thread that waits then finishes by itself.
+    If the filesystem does not answer, the unmount blocks until the device is closed;
+    then the thread that unmounts finishes by itself.
     """
     place = shown(mounted.path)
     try:
@@ -172,7 +172,7 @@ async def _end(session: Session | None, mounted: Mount) -> None:
             await mounted.unmount()
         if scope.cancelled_caught:
             _log.error("%s: unmounting takes its time; goes on alone", place)
-    except Exception as exc:  # noqa: BLE001  (whatever it is, the session must end)
+    except Exception as exc:  # noqa: BLE001  (the session must end in any case)
         _log.error("%s cannot be unmounted: %s", place, exc)
     finally:
         if session is not None:
@@ -182,9 +182,9 @@ async def _end(session: Session | None, mounted: Mount) -> None:
 def _combined(
     group: BaseExceptionGroup[BaseException], left_by: BaseException | None
 ) -> BaseException:
-    """Return what to raise where the session failed, and perhaps its block as well.
+    """Return the exception to raise when the session failed, and perhaps the block too.
 
-    A block that was cancelled because its session failed adds nothing.
+    The cancellation of the block after the session failed is left out.
     """
     if isinstance(left_by, BaseExceptionGroup):
         _, left_by = left_by.split(trio.Cancelled)
@@ -192,7 +192,7 @@ def _combined(
     if left_by is None or isinstance(left_by, trio.Cancelled):
         return exc
     if isinstance(left_by, KeyboardInterrupt) and isinstance(exc, KeyboardInterrupt):
-        return left_by  # of an impatient user
+        return left_by  # Ctrl-C was pressed twice
     return BaseExceptionGroup("both the mount and its block failed", [exc, left_by])
 
 
@@ -206,9 +206,9 @@ async def serve(
 ) -> None:
     """Mount a filesystem and serve it until it is unmounted from outside.
 
-    For ``session = await nursery.start(serve, filesystem, mountpoint)``: started
-    when the mount is usable; cancel it to unmount.  Arguments and errors are those
-    of `mount`.
+    Use it as ``session = await nursery.start(serve, filesystem, mountpoint)``, which
+    returns when the mount is usable.  Cancel the task to unmount.  Arguments and errors
+    are those of `mount`.
     """
     async with mount(filesystem, mountpoint, options, **session_options) as session:
         task_status.started(session)
@@ -223,14 +223,14 @@ def run(
 ) -> None:
     """Mount and serve in a program that does nothing else.
 
-    Returns when the filesystem is unmounted, or on SIGINT, SIGTERM or SIGHUP, which
-    unmount it, and which the log names; one that is ignored, as SIGHUP by nohup(1), stays
-    ignored.  Arguments and errors are those of `mount`.
+    Returns when the filesystem is unmounted.  SIGINT, SIGTERM and SIGHUP unmount it; the
+    log names the signal.  A signal that is ignored stays ignored, as SIGHUP is under
+    nohup(1).  Arguments and errors are those of `mount`.
     """
     signals = [one for one in _ENDING if signal.getsignal(one) is not signal.SIG_IGN]
 
-    # Ctrl-C before there is a receiver must not come while a task is being started: that
-    # task would be neither running nor over.
+    # Before the signal receiver exists, Ctrl-C must not be raised while a task is being
+    # started: that task would be neither running nor finished.
     @trio.lowlevel.enable_ki_protection
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -254,8 +254,8 @@ async def _cancel_on_signal(
 ) -> None:
     with trio.open_signal_receiver(*signals) as received:
         task_status.started()
-        async for number in received:  # also the second one, of an impatient user
-            # Nobody may have meant to send SIGHUP: that is told without being asked for.
+        async for number in received:  # a second signal must not kill the process
+            # SIGHUP is often unintended, so log it at a level that is shown by default.
             level = logging.WARNING if number == signal.SIGHUP else logging.INFO
             _log.log(level, "ends on %s", signal.Signals(number).name)
             scope.cancel()

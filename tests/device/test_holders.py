@@ -49,7 +49,7 @@ def test_a_name_that_only_begins_alike_is_another(tmp_path: Path) -> None:
 
 
 def test_looking_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mount_users, "_PATIENCE", -1)
+    monkeypatch.setattr(mount_users, "_TIMEOUT", -1)
 
     with open(tmp_path / "file", "w"):
         assert users_of(str(tmp_path)) == []

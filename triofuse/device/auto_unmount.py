@@ -1,7 +1,7 @@
-"""What unmounts a filesystem whose server has been killed: the server's end of it.
+"""The server's side of ``auto_unmount``: start and control the watcher process.
 
-The law: it is a program of its own, `watcher`, which has one descriptor of ours, its
-socket; with /dev/fuse it would keep alive the very filesystem whose end it awaits.
+The law: the watcher is a program of its own, `watcher`, and inherits one descriptor, its
+socket.  If it inherited /dev/fuse, it would keep the filesystem alive.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from triofuse.device.mount_error import MountError
 
 __all__ = ["Watcher"]
 
-#: Seconds; it takes 0.01 to start and less to end.
-_PATIENCE: Final = 10.0
+#: Seconds to wait for the process; it takes 0.01 to start and less to end.
+_TIMEOUT: Final = 10.0
 
 
 @attrs.define(eq=False, repr=False)
 class Watcher:
-    """The owner of a process that watches over one mount.
+    """The owner of a process that unmounts one mount when this process dies.
 
-    The process unmounts as soon as our end of its socket is closed by our death; a
-    forked child of ours does not keep it open.  It is in a session of its own and blocks
-    all signals: neither Ctrl-C nor the SIGTERM that a service manager sends to everybody
-    ends it before us.  It stays what its user was when it was started, and in the mount
-    namespace of then: it may unmount what we may not any more.
+    Our death closes our end of the socket; then the process unmounts.  Forked children
+    of ours do not keep that end open.  The process is in a session of its own and blocks
+    all signals: neither Ctrl-C nor the SIGTERM that a service manager sends to the whole
+    service ends it before us.  It keeps the user and the mount namespace that it was
+    started with, so it can unmount even when we no longer may.
 
     Attributes:
       path: The mountpoint, for errors.
-      process: The process.
+      process: The watcher process.
       socket: Our end of its socket.
     """
 
@@ -56,7 +56,7 @@ class Watcher:
         """Start the process; blocks until it is ready.
 
         Raises:
-          MountError: It does not start.
+          MountError: The process does not start.
         """
         if getattr(sys, "frozen", False) or not sys.executable:
             raise MountError(errno.ENOSYS, path, "auto_unmount")
@@ -74,14 +74,14 @@ class Watcher:
         return started
 
     def watch(self, mount_id: int, unique_id: int) -> None:
-        """Tell what there is to unmount.
+        """Tell the process which mount to unmount.
 
         Args:
           mount_id: As in ``MountEntry``.
           unique_id: As in ``MountEntry``.
 
         Raises:
-          MountError: EPIPE: it has been killed.
+          MountError: EPIPE: the process has been killed.
         """
         try:
             self.socket.sendall(watcher.MOUNT.pack(mount_id, unique_id))
@@ -90,10 +90,10 @@ class Watcher:
             raise MountError(number, self.path, "auto_unmount") from None
 
     def unmount(self) -> bool:
-        """Have the process unmount lazily, here and now; blocks until it has tried.
+        """Have the process unmount lazily now; blocks until it has tried.
 
         Returns:
-          Whether the mount is gone.  If not, the process goes on watching.
+          Whether the mount is gone.  If not, the process continues to watch.
         """
         try:
             self.socket.sendall(watcher.UNMOUNT)
@@ -102,33 +102,33 @@ class Watcher:
             return False
 
     def disown(self) -> None:
-        """Close the socket without a word: this is a forked child."""
+        """Close the socket in a forked child, without sending anything."""
         self.socket.close()
 
     def dismiss(self) -> None:
-        """End the process without letting it unmount anything; may block shortly."""
+        """End the process without an unmount; may block for a short time."""
         with contextlib.suppress(OSError):  # if it has been killed
             self.socket.sendall(watcher.DISMISSED)
         self.socket.close()
         try:
-            self.process.wait(_PATIENCE)
+            self.process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(PermissionError):  # if we are another user by now
+            with contextlib.suppress(PermissionError):  # if we have changed our user
                 self.process.kill()
                 self.process.wait()
 
 
 def _start(path: str) -> Watcher:
     program = os.path.abspath(watcher.__file__)
-    # Isolated, so that nothing in the environment or the current directory is run;
-    # without site-packages, for it starts four times as fast.
+    # -I: nothing from the environment or the current directory is run.  -S: without
+    # site-packages it starts four times as fast.
     command = [sys.executable, "-I", "-S", program, find_fusermount() or ""]
     with no_fork, contextlib.ExitStack() as stack:
         ours, theirs = map(stack.enter_context, socket.socketpair())
-        # A blocked signal stays blocked in the child: from its first moment.
+        # The child inherits the blocked signals, so they are blocked from its start.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            ours.settimeout(_PATIENCE)
+            ours.settimeout(_TIMEOUT)
             process = subprocess.Popen(
                 command,
                 stdin=theirs.fileno(),

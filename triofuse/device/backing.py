@@ -1,4 +1,4 @@
-"""Passthrough: files whose data the kernel moves without asking the filesystem."""
+"""Passthrough: the kernel reads and writes a backing file without the filesystem."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _IOC_BACKING_CLOSE: Final = 0x4004E502
 
 #: fuse_backing_open() in fs/fuse/backing.c.
 _REMEDIES: Final = {
-    errno.EPERM: "it takes CAP_SYS_ADMIN, and PASSTHROUGH agreed on in INIT",
+    errno.EPERM: "it takes CAP_SYS_ADMIN, and PASSTHROUGH negotiated in INIT",
     errno.ELOOP: "its filesystem is stacked on others: see max_stack_depth",
 }
 
 
 @attrs.define(eq=False)
 class BackingId:
-    """A file that is registered with the connection.
+    """A backing file that is registered with the connection.
 
-    Answer an OPEN with ``Opened(flags=OpenFlags.PASSTHROUGH, backing_id=b.number)``;
-    ``Opened(backing_fd=fd)`` leaves all of it to the session.  Closing it leaves open
-    files as they are.
+    Answer an OPEN with ``Opened(flags=OpenFlags.PASSTHROUGH, backing_id=b.number)``.
+    With ``Opened(backing_fd=fd)`` the session registers and closes it.  Closing the id
+    does not affect files that are open.
 
     Attributes:
       number: The kernel's id, above 0; 0 once it is closed.
@@ -40,7 +40,7 @@ class BackingId:
     number: int
 
     def close(self) -> None:
-        """Give the id back, once.  With the connection it has gone by itself."""
+        """Release the id, once.  The kernel releases it itself with the connection."""
         number, self.number = self.number, 0
         if number == 0 or self._device.fd == -1:
             return
@@ -59,12 +59,12 @@ class BackingId:
 
 
 def open_backing(device: DevFuse, fd: int) -> BackingId:
-    """Register the regular file ``fd``; `ChannelSender.open_backing` says more."""
+    """Register the regular file ``fd``; see `ChannelSender.open_backing`."""
     if device.fd == -1:
         raise DeviceError(errno.EBADF, device.path, "use a device that is closed")
     argument = bytearray(struct.pack("=iIQ", fd, 0, 0))
     try:
-        # Only for a mutable argument does ioctl() return what the kernel does.
+        # With a mutable argument fcntl.ioctl() returns the kernel's return value.
         number = fcntl.ioctl(device.fd, _IOC_BACKING_OPEN, argument)
     except OSError as exc:
         step = f"open a backing id for descriptor {fd}"

@@ -1,4 +1,4 @@
-"""What a signal does to the thread that waits for an answer, as /proc shows it."""
+"""Whether the caller of a request survives its signals, as /proc shows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 
 __all__ = ["Standing", "standing_of"]
 
-#: Bytes that hold the whole file, unless its thread is in thousands of groups.
+#: Bytes of one read; the whole file fits unless the thread is in thousands of groups.
 _SIZE = 16 << 10
 
 #: The lines of /proc/TID/status that matter, in their order.
@@ -44,12 +44,12 @@ def _bit(number: int) -> int:
 _KILL = _bit(signal.SIGKILL)
 _FATAL = (1 << 64) - 1 & ~sum(_bit(number) for number in _HARMLESS)
 
-#: Who waits for an answer after an INTERRUPT sleeps so, or is about to.
+#: States of a thread that waits for its reply after an INTERRUPT: asleep, or about to be.
 _WAITING = b"DR"
 
 
 class Standing(enum.Enum):
-    """Whether the caller of a request will live to see its answer."""
+    """Whether the caller of a request survives its pending signals."""
 
     SURVIVES = enum.auto()
     DYING = enum.auto()
@@ -57,19 +57,19 @@ class Standing(enum.Enum):
 
 
 def standing_of(pid: int) -> Standing:
-    """Return what the signals of a waiting thread do to it.
+    """Return whether a waiting thread survives its pending signals.
 
-    A signal that ends a whole process is SIGKILL to each of its threads, but where a
-    core is to be dumped: then the signal itself is pending, and neither blocked nor
-    caught nor ignored.  A tracer may swallow any signal but SIGKILL.
+    A signal that ends a whole process becomes SIGKILL in each of its threads.  The
+    exception is a signal that dumps core: that signal itself is pending, and is neither
+    blocked nor caught nor ignored.  A tracer may suppress any signal but SIGKILL.
 
     Args:
-      pid: The thread, as the header of its request has it.
+      pid: The thread id from the header of its request.
 
     Returns:
-      UNSEEN where /proc does not show the thread: it is of another pid namespace (its
-      number is 0, or that of somebody else, who does not wait), /proc is hidden
-      (hidepid), not mounted, or that of another namespace.
+      UNSEEN where /proc does not show the thread.  Either the thread is in another pid
+      namespace: its pid is 0, or the number of another thread, which does not wait.  Or
+      /proc is hidden (hidepid), not mounted, or that of another namespace.
 
     Source: ``complete_signal()`` in kernel/signal.c, ``task_sig()`` in
     fs/proc/array.c, ``request_wait_answer()`` in fs/fuse/dev.c.
@@ -94,7 +94,7 @@ def standing_of(pid: int) -> Standing:
 
 
 def _status(pid: int) -> bytes:
-    """Return what the kernel says of a thread."""
+    """Return /proc/PID/status up to the line SigCgt."""
     fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
     try:
         status = b""

@@ -1,8 +1,8 @@
 """The channel to the kernel: one read is one request, one write is one reply.
 
-Every error says which of three things happened: ``trio.ClosedResourceError``, we
-closed it; ``trio.EndOfChannel``, the kernel did (unmounted or aborted);
-``trio.BrokenResourceError``, it does not work, and why is in the cause.
+Three errors end a channel.  ``trio.ClosedResourceError``: we closed it.
+``trio.EndOfChannel``: the kernel ended it (unmounted or aborted).
+``trio.BrokenResourceError``: it does not work; the cause says why.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["Channel", "ChannelSender"]
 #: FUSE_DEV_IOC_CLONE of linux/fuse.h: _IOR(229, 0, uint32_t).
 _IOC_CLONE: Final = 0x8004E500
 
-#: What a read says when the connection is over: unmounted, aborted, timed out
-#: (fuse_dev_do_read() in fs/fuse/dev.c); a socket in its place says ECONNRESET.
+#: The errors of a read when the connection is over: unmounted, aborted, timed out
+#: (fuse_dev_do_read() in fs/fuse/dev.c).  A socket in its place returns ECONNRESET.
 _OVER = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.ECONNRESET})
 
-#: What a write says when the connection is over and the descriptor a socket.
+#: The errors of a write when the connection is over, including those of a socket.
 _OVER_WRITING = _OVER | {errno.EPIPE, errno.ENOTCONN}
 
 
@@ -42,7 +42,7 @@ class Channel:
     """The raw channel to the kernel driver.
 
     Attributes:
-      device: The device, which the channel closes.
+      device: The device; the channel owns and closes it.
     """
 
     device: DevFuse
@@ -53,17 +53,17 @@ class Channel:
         return self.device.fd
 
     def receive(self, buffer: bytearray | mmap.mmap) -> int:
-        """Read one request, without waiting.
+        """Read one request, without blocking.
 
         Args:
-          buffer: Where it goes: at least 8192 bytes, and max_write + 80.
+          buffer: Receives the request: at least 8192 bytes, and max_write + 80.
 
         Returns:
           The length of the request, bytes.
 
         Raises:
-          BlockingIOError: There is none (EAGAIN).
-          FileNotFoundError: It was aborted while it was copied (ENOENT).
+          BlockingIOError: No request is queued (EAGAIN).
+          FileNotFoundError: The request was aborted while it was copied (ENOENT).
           InterruptedError: A signal came first (EINTR).
           trio.EndOfChannel: The filesystem is unmounted or aborted.
           trio.ClosedResourceError: The channel is closed.
@@ -82,12 +82,12 @@ class Channel:
         return size
 
     async def receive_retrying(self, buffer: bytearray) -> int:
-        """Read one request; wait for it, and go on where one was aborted.
+        """Read one request; blocks until there is one, and retries after an abort.
 
-        Yields to the trio loop only where there is nothing to read.
+        Yields to the event loop only when no request is queued, or to retry.
 
         Raises:
-          As ``receive``, but for the three that are retried.
+          As ``receive``, without the three errors that are retried.
         """
         while True:
             try:
@@ -101,7 +101,7 @@ class Channel:
         """Wait for a request, or for the end of the connection.
 
         Raises:
-          trio.ClosedResourceError: The channel is closed, or was meanwhile.
+          trio.ClosedResourceError: The channel is closed, or was closed meanwhile.
           trio.BusyResourceError: Another task waits already.
         """
         if self.device.fd == -1:
@@ -109,14 +109,14 @@ class Channel:
         await trio.lowlevel.wait_readable(self.device.fd)
 
     def is_readable(self) -> bool:
-        """Whether there is something to read, from any thread."""
+        """Return whether a request is queued; callable from any thread."""
         if self.device.fd == -1:
             return False
         poll = select.poll()
         poll.register(self.device.fd, select.POLLIN)
         try:
             return bool(poll.poll(0))
-        except OSError:  # EINVAL: fewer descriptors are allowed than that
+        except OSError:  # EINVAL: RLIMIT_NOFILE is 0
             return False
 
     def sender(self) -> ChannelSender:
@@ -124,9 +124,9 @@ class Channel:
         return ChannelSender(self.device, self._turn)
 
     def clone_fd(self) -> Channel:
-        """Open a second reader of the same connection.
+        """Open a second channel of the same connection.
 
-        A request belongs to the channel that has read it: reply there.
+        A request belongs to the channel that has read it: send its reply there.
 
         Raises:
           DeviceError: Nothing is mounted, or the device cannot be opened.
@@ -146,7 +146,7 @@ class Channel:
         return Channel(clone)
 
     def close(self) -> None:
-        """Close the device; once is enough."""
+        """Close the device; may be called again."""
         self.device.close()
 
 
@@ -161,8 +161,8 @@ class ChannelSender:
         """Send one message, from any thread; a notification may block in the kernel.
 
         Raises:
-          BlockingIOError: The device takes nothing now; /dev/fuse always does.
-          FileNotFoundError: Nobody waits for this reply any more (ENOENT).
+          BlockingIOError: The write would block; never on /dev/fuse.
+          FileNotFoundError: The caller is gone (ENOENT).
           OSError: EINVAL and the like: the kernel does not accept the message.
           trio.EndOfChannel: The connection is over.
           trio.ClosedResourceError: The channel is closed.
@@ -176,15 +176,15 @@ class ChannelSender:
             raise
 
     async def send(self, buffers: Sequence[Buffer]) -> None:
-        """Send one message, waiting where the device would block.
+        """Send one message; waits if the write would block.
 
-        Senders that must wait take turns, for trio admits one waiter a descriptor.
-        A message that goes out at once is no checkpoint: a handler that has
-        replied goes straight on to its next request.  One that waits is not
-        cancelled, for it is owed to somebody: closing the channel ends the wait.
+        Senders that wait queue for a lock, for trio admits one waiter per descriptor.
+        If the message is sent at once there is no checkpoint: a handler that has
+        replied continues with its next request.  A sender that waits cannot be
+        cancelled, for a caller needs the reply; closing the channel ends the wait.
 
         Raises:
-          As ``send_nowait``, but for BlockingIOError.
+          As ``send_nowait``, without BlockingIOError.
         """
         try:
             os.writev(self._device.fd, buffers)
@@ -207,14 +207,14 @@ class ChannelSender:
                     continue
 
     def splicer(self) -> Splicer:
-        """Return what sends bytes of files without reading them; the caller closes it."""
+        """Return a splicer for replies with data of files; the caller closes it."""
         return Splicer(self._device)
 
     def open_backing(self, fd: int) -> BackingId:
         """Register a file whose data the kernel may read and write by itself.
 
         Args:
-          fd: An open regular file, O_PATH will do.
+          fd: An open regular file; O_PATH is enough.
 
         Raises:
           DeviceError: EPERM: needs CAP_SYS_ADMIN, or PASSTHROUGH was not
@@ -226,7 +226,7 @@ class ChannelSender:
         return open_backing(self._device, fd)
 
     def wrap_backing(self, number: int) -> BackingId:
-        """Own a backing id that was opened elsewhere, on the same connection."""
+        """Take ownership of a backing id that was opened on the same connection."""
         return BackingId(self._device, number)
 
 

@@ -1,4 +1,4 @@
-"""/dev/fuse: the file descriptor through which kernel and filesystem talk."""
+"""/dev/fuse: the file descriptor for requests and replies."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _REMEDIES = {
 
 
 class DeviceError(OSError):
-    """The device cannot be used; the message says which, why, and what to do.
+    """The device cannot be used; the message names device, reason and remedy.
 
     Attributes:
-      errno: Of the system call that failed.
-      filename: The device.
+      errno: The errno of the system call that failed.
+      filename: The path of the device.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class DeviceError(OSError):
 class DevFuse:
     """An open /dev/fuse: the one owner of its file descriptor.
 
-    A forked child has it closed: who holds it keeps the connection alive.
+    It is closed in forked children: an open descriptor keeps the connection alive.
 
     Attributes:
-      fd: The descriptor, non-blocking and close-on-exec; -1 once it is closed, so
-        that a number which the kernel has given away again is never touched.
-      path: What was opened.
+      fd: The descriptor, non-blocking and close-on-exec.  -1 once it is closed, so
+        that a number which the kernel has reused is never touched.
+      path: The path that was opened.
     """
 
     fd: int
@@ -66,10 +66,10 @@ class DevFuse:
 
     @classmethod
     def open(cls, path: str = DEV_FUSE) -> DevFuse:
-        """Open the device; mount(2) makes it speak.
+        """Open the device; mount(2) connects it to a filesystem.
 
         Raises:
-          DeviceError: It is missing or not ours to open.
+          DeviceError: The device is missing, or this user may not open it.
         """
         with no_fork:
             try:
@@ -84,7 +84,7 @@ class DevFuse:
         """Return another descriptor of the same connection.
 
         Raises:
-          OSError: EMFILE: there is no descriptor left.
+          OSError: EMFILE: no descriptor is free.
         """
         with no_fork:
             return cls(os.dup(other.fd), other.path)
@@ -95,9 +95,9 @@ class DevFuse:
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
-        """Close the device, once.  Who waits for it gets ClosedResourceError.
+        """Close the device, once.  Tasks that wait for it get ClosedResourceError.
 
-        With the last descriptor the connection ends: callers that wait get
+        The last descriptor ends the connection: callers that are blocked get
         ECONNABORTED, later ones ENOTCONN.
         """
         with no_fork:
@@ -107,12 +107,15 @@ class DevFuse:
             try:
                 trio.lowlevel.notify_closing(fd)
             except RuntimeError:
-                pass  # not in trio: close it in the thread whose tasks may wait for it
+                pass  # outside of trio: only trio's own thread can wake waiting tasks
             finally:
                 os.close(fd)
 
     def disown(self) -> None:
-        """Close the descriptor in a forked child, which shares trio's epoll with us."""
+        """Close the descriptor in a forked child, without notifying trio.
+
+        The child shares trio's epoll descriptor with its parent.
+        """
         fd, self.fd = self.fd, -1
         if fd != -1:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""Mounting by system calls, for those who may: step by step, else by mount(2)."""
+"""Mounting by system calls: by fsopen(2) and fsmount(2), else by mount(2)."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ _Parameters = list[tuple[str, str | None]]
 def mount_directly(
     place: Mountpoint, options: MountOptions, watcher: Watcher | None
 ) -> tuple[DevFuse, MountEntry] | None:
-    """Mount; blocks no longer than the kernel takes.
+    """Mount by system calls; blocks only in the kernel.
 
-    To be called in a `MountThread`, for the current directory is changed.
+    Call it in a `MountThread`, for it changes the current directory.
 
     Args:
-      place: Where, open.
-      options: How.
-      watcher: Who is to be told what there is to unmount.
+      place: The mountpoint, open.
+      options: The mount options.
+      watcher: The watcher process, which is told the mount.
 
     Returns:
       The device and the mount; None if this user may not mount.
 
     Raises:
-      MountError: It is not mounted.
+      MountError: The mount failed; nothing is mounted.
     """
     try:
         device = DevFuse.open()
     except DeviceError as exc:
-        if exc.errno == errno.EACCES:  # perhaps fusermount3, which is setuid, may
+        if exc.errno == errno.EACCES:  # fusermount3 is set-user-ID: it may be allowed
             return None
         number = exc.errno or errno.EIO
         words = exc.strerror or ""
@@ -76,7 +76,7 @@ def _open_context(options: MountOptions) -> FsContext | None:
         return None
     try:
         return FsContext.open("fuse")
-    except OSError:  # whatever it is: mount(2) is the judge
+    except OSError:  # fall back to mount(2), whose error is the one to report
         return None
 
 
@@ -87,7 +87,7 @@ def _mount_in_steps(
     watcher: Watcher | None,
     device: int,
 ) -> MountEntry:
-    """Mount with the last step: all that may fail comes before it."""
+    """Mount by fsopen(2); the last step, move_mount(2), makes the mount visible."""
     try:
         context.configure([*_own_parameters(place, device), *options.parameters()])
         root = context.mount(options.attributes)
@@ -106,7 +106,7 @@ def _mount_in_steps(
 def _mount_at_once(
     place: Mountpoint, options: MountOptions, watcher: Watcher | None, device: int
 ) -> MountEntry:
-    # A link to where the descriptor leads: no path is walked that could have changed.
+    # The link leads to the open descriptor: no path is walked that could have changed.
     target = f"/proc/self/fd/{place.fd}"
     data = _mount_data(_own_parameters(place, device), options)
     name = place.enter_parent()
@@ -116,7 +116,7 @@ def _mount_at_once(
         if watcher is not None:
             watcher.watch(entry.mount_id, entry.unique_id)
     except BaseException:
-        # In the directory that was entered before: nobody can have changed its name.
+        # Relative to the directory entered above: a mountpoint cannot be renamed.
         with contextlib.suppress(OSError):
             umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW)
         raise
@@ -124,7 +124,7 @@ def _mount_at_once(
 
 
 def entry_made(place: Mountpoint, numbers: MountNumbers) -> MountEntry:
-    """Return what is known of the mount that is made at a place."""
+    """Return the entry of a new mount, as far as it is known."""
     return MountEntry(
         numbers.mount_id,
         numbers.device,
@@ -147,7 +147,7 @@ def _own_parameters(place: Mountpoint, device: int) -> _Parameters:
 def _mount_data(own: _Parameters, options: MountOptions) -> str:
     words = [f"{name}={value}" for name, value in own]
     data = ",".join([*words, *options.kernel_words()])
-    # The kernel cuts off what is longer: copy_mount_options() in fs/namespace.c.
+    # The kernel truncates longer data: copy_mount_options() in fs/namespace.c.
     if len(os.fsencode(data)) >= mmap.PAGESIZE:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     return data

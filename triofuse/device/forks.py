@@ -1,8 +1,8 @@
-"""What a forked child does not keep: the descriptors that keep a mount alive.
+"""Forked children close the descriptors that keep a mount alive.
 
-The law: a descriptor of /dev/fuse, and the socket by which the process of
-``auto_unmount`` sees our death, belong to the process that opened them.  Whatever
-opens or closes one holds ``no_fork``, so that no child is forked in between.
+The law: descriptors of /dev/fuse and the socket of the ``auto_unmount`` process belong
+to the process that opened them.  Code that opens or closes one holds ``no_fork``, so that
+no child is forked meanwhile.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ __all__ = ["belongs_to_parent", "no_fork"]
 
 class _Owner(Protocol):
     def disown(self) -> None:
-        """Close what the child has inherited, and own nothing any more."""
+        """Close what the forked child has inherited, and own nothing from then on."""
 
 
-#: Held while descriptors are made, and by fork(2).
+#: Held while descriptors are opened or closed, and during fork(2).
 no_fork = threading.RLock()
 
 _owners: weakref.WeakSet[_Owner] = weakref.WeakSet()
 
 
 def belongs_to_parent(owner: _Owner) -> None:
-    """Have ``owner.disown()`` called in each child that is forked from now on.
+    """Call ``owner.disown()`` in each child that is forked from now on.
 
-    For a child that runs another program nothing is needed: close-on-exec does it.
+    A child that executes another program needs nothing: close-on-exec does it.
     """
     with no_fork:
         _owners.add(owner)

@@ -1,4 +1,7 @@
-"""Mounting step by step, which tells more than mount(2): fsopen(2) and its kin."""
+"""Mounting by fsopen(2), fsconfig(2), fsmount(2) and move_mount(2).
+
+They report errors in the kernel's own words, which mount(2) does not.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import attrs
 
 __all__ = ["STRING_LIMIT", "FsContext", "move_mount"]
 
-#: Bytes that a value may have: ``strndup_user(_value, 256)`` in fs/fsopen.c.
+#: The most bytes in a value: ``strndup_user(_value, 256)`` in fs/fsopen.c.
 STRING_LIMIT: Final = 255
 
 # From linux/mount.h.
@@ -25,7 +28,7 @@ _FSMOUNT_CLOEXEC: Final = 1
 _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 _MOVE_MOUNT_T_EMPTY_PATH: Final = 0x40
 
-#: More than one message has: ``kasprintf()`` of short formats in fs/fs_context.c.
+#: Bytes, more than a message has: ``kasprintf()`` of short formats in fs/fs_context.c.
 _MESSAGE_SIZE: Final = 4096
 
 _ARGUMENTS = {
@@ -55,7 +58,7 @@ class FsContext:
     """A filesystem that is being configured, and not yet mounted.
 
     Attributes:
-      fd: The owned descriptor; reading it gives what the kernel has to say.
+      fd: The owned descriptor; read(2) returns the kernel's messages.
 
     Source: ``SYSCALL_DEFINE5(fsconfig)`` in fs/fsopen.c; fsopen(2).
     """
@@ -64,12 +67,12 @@ class FsContext:
 
     @classmethod
     def open(cls, fstype: str) -> FsContext:
-        """Begin.
+        """Open a context for a filesystem type.
 
         Raises:
           OSError: ENOSYS: the kernel (before 5.2) or the C library (glibc before
-            2.36, musl) cannot; EPERM: this user may not mount; ENODEV: there is no
-            such filesystem.
+            2.36, musl) has no fsopen(2).  EPERM: this user may not mount.  ENODEV:
+            there is no such filesystem type.
         """
         return cls(_call("fsopen", os.fsencode(fstype), _FSOPEN_CLOEXEC))
 
@@ -77,8 +80,8 @@ class FsContext:
         """Set parameters: names, and values of at most ``STRING_LIMIT`` bytes.
 
         Raises:
-          OSError: ``strerror`` is what the kernel says, in its own words if it
-            has any.
+          OSError: ``strerror`` is the kernel's message, or the errno's text if
+            there is none.
         """
         for name, value in parameters:
             command, text = _FSCONFIG_SET_FLAG, None
@@ -87,14 +90,14 @@ class FsContext:
             self._config(command, os.fsencode(name), text)
 
     def mount(self, attributes: int) -> int:
-        """Create the filesystem, and a mount of it that is nowhere in the tree yet.
+        """Create the filesystem, and a mount that is not yet attached to the tree.
 
         Args:
           attributes: ``MOUNT_ATTR_*`` of linux/mount.h.
 
         Returns:
-          A descriptor of the mount, which goes when the descriptor is closed unless
-          ``move_mount`` has put it somewhere.
+          A descriptor of the mount.  Closing it unmounts, unless ``move_mount`` has
+          attached the mount.
 
         Raises:
           OSError: As ``configure`` does.
@@ -106,7 +109,7 @@ class FsContext:
             raise self._explained(exc) from None
 
     def close(self) -> None:
-        """Let go of the context; what it has mounted stays."""
+        """Close the context; its mounts stay."""
         os.close(self.fd)
 
     def _config(self, command: int, name: bytes | None, value: bytes | None) -> None:
@@ -117,7 +120,7 @@ class FsContext:
 
     def _explained(self, exc: OSError) -> OSError:
         words = []
-        # ENODATA when all has been said; every message begins with its level, as in
+        # ENODATA after the last message.  A message begins with its level, as in
         # "e fuse: Unknown parameter 'x'".
         with contextlib.suppress(OSError):
             while True:
@@ -127,11 +130,11 @@ class FsContext:
 
 
 def move_mount(mount: int, place: int) -> None:
-    """Put a mount where a descriptor leads: no path is walked.
+    """Attach a mount at a descriptor; no path is walked.
 
     Args:
-      mount: What ``FsContext.mount`` returned.
-      place: A descriptor of the mountpoint, O_PATH will do.
+      mount: The descriptor that ``FsContext.mount`` returned.
+      place: A descriptor of the mountpoint; O_PATH is enough.
 
     Raises:
       OSError: As move_mount(2) says.

@@ -1,4 +1,4 @@
-"""fusermount3: the set-user-ID program that mounts for those who may not."""
+"""fusermount3: the set-user-ID program that mounts for unprivileged users."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-#: PATH is not asked: whoever runs a privileged program may have set it. The first
-#: three are where NixOS and Guix keep what is set-user-ID.
+#: PATH is not used: the caller of a privileged program may have set it.  NixOS and Guix
+#: keep set-user-ID programs in the first three.
 _DIRECTORIES: tuple[str, ...] = (
     "/run/wrappers/bin",
     "/run/privileged/bin",
@@ -36,20 +36,20 @@ _DIRECTORIES: tuple[str, ...] = (
     "/bin",
 )
 
-#: Both speak the same to us; the second is that of fuse 2.
+#: Both have the same interface; the second belongs to fuse 2.
 _NAMES = ("fusermount3", "fusermount")
 
 
-#: All that it is told by the environment: ours may have been made by somebody whom
-#: it must not obey, and its words are looked for in English.
+#: The whole environment of fusermount3.  Ours is not passed on: an untrusted user may
+#: have set it.  LC_ALL=C: its messages are matched in English.
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def find_fusermount() -> str | None:
     """Return the path of fusermount3; None if it is not installed.
 
-    It is looked for where systems install it, and nowhere else: no variable of the
-    environment names another one.
+    Only the directories where systems install it are searched; no environment variable
+    changes that.
     """
     for name, directory in itertools.product(_NAMES, _DIRECTORIES):
         program = f"{directory}/{name}"
@@ -59,18 +59,18 @@ def find_fusermount() -> str | None:
 
 
 def mount_with_fusermount(program: str, path: str, options: MountOptions) -> DevFuse:
-    """Let fusermount3 mount; blocks until it has.
+    """Mount by fusermount3; blocks until it ends.
 
     Args:
-      program: Its path.
+      program: The path of fusermount3.
       path: The mountpoint.
-      options: How to mount.
+      options: The mount options.
 
     Returns:
-      The device that serves it.
+      The device of the mount.
 
     Raises:
-      MountError: With what fusermount3 said.
+      MountError: With the message of fusermount3.
     """
     try:
         device, words = _run(program, path, options)
@@ -84,18 +84,18 @@ def mount_with_fusermount(program: str, path: str, options: MountOptions) -> Dev
 
 
 def unmount_with_fusermount(name: str, path: str, *, lazy: bool) -> None:
-    """Let fusermount3 unmount what is in the current directory; blocks until it has.
+    """Unmount a name of the current directory by fusermount3; blocks until it ends.
 
-    It walks the path that leads here anew, with the rights of its user, and unmounts
-    nothing but what this user has mounted.
+    fusermount3 walks the path to the current directory again, with the rights of its
+    user, and unmounts only mounts of this user.
 
     Args:
       name: The name of the mountpoint in the current directory of this thread.
       path: The whole path, for errors.
-      lazy: Take it out of the tree even if it is in use.
+      lazy: Detach it from the tree even if it is in use.
 
     Raises:
-      MountError: With what fusermount3 said.
+      MountError: With the message of fusermount3.
     """
     program = find_fusermount()
     if program is None:
@@ -111,7 +111,7 @@ def unmount_with_fusermount(name: str, path: str, *, lazy: bool) -> None:
 
 
 def _complete(command: list[str]) -> tuple[int, bytes]:
-    """Return the status of a command, and what it complained of."""
+    """Run a command; return its exit status and stderr."""
     try:
         done = subprocess.run(
             command,
@@ -125,12 +125,12 @@ def _complete(command: list[str]) -> tuple[int, bytes]:
     except OSError as exc:
         if exc.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-        return _complete_unheard(command), b""
+        return _complete_without_pipe(command), b""
     return done.returncode, done.stderr
 
 
-def _complete_unheard(command: list[str]) -> int:
-    """Run a command that takes no descriptor of ours; it is given room for its own."""
+def _complete_without_pipe(command: list[str]) -> int:
+    """Run a command when no descriptor is free; the child gets the hard limit."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     try:
@@ -145,7 +145,7 @@ def _complete_unheard(command: list[str]) -> int:
 
 
 def _run(program: str, path: str, options: MountOptions) -> tuple[DevFuse | None, str]:
-    """Return the device, and what it said."""
+    """Run fusermount3; return the device and its message."""
     process, ours = _start(program, path, options)
     device = None
     try:
@@ -175,7 +175,7 @@ def _start(
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env={**_ENVIRONMENT, "_FUSE_COMMFD": str(theirs.fileno())},
-                # Ctrl-C is for us: it must not end halfway.
+                # Ctrl-C must not end fusermount3 halfway.
                 start_new_session=True,
             )
         except OSError:
@@ -185,11 +185,11 @@ def _start(
 
 
 def _receive_device(sock: socket.socket) -> DevFuse | None:
-    # Not socket.recv_fds, which drops its flags in Python 3.11: a process that
-    # another thread starts just now would inherit the descriptor.
+    # Not socket.recv_fds: it drops its flags in Python 3.11, and a process that
+    # another thread starts meanwhile would inherit the descriptor.
     fds = array.array("i")
     size = socket.CMSG_LEN(fds.itemsize)
-    sock.recv(1, socket.MSG_PEEK)  # wait, while others may fork
+    sock.recv(1, socket.MSG_PEEK)  # wait here, where no_fork is not held
     with no_fork:
         _, ancillary, _, _ = sock.recvmsg(1, size, socket.MSG_CMSG_CLOEXEC)
         for level, kind, content in ancillary:

@@ -1,7 +1,7 @@
-"""Mounting by fusermount3, and finding out what it has mounted.
+"""Mounting by fusermount3, and checking where it has mounted.
 
-It walks the path to the mountpoint once more, with the rights of its user, and may be
-led astray.  So the directory is entered before, and looked into afterwards.
+fusermount3 walks the path to the mountpoint again, with the rights of its user, and the
+path may have changed.  So the directory is entered before, and checked afterwards.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = ["mount_indirectly"]
 def mount_indirectly(
     place: Mountpoint, options: MountOptions, watcher: Watcher | None
 ) -> tuple[DevFuse, MountEntry]:
-    """Mount; blocks until fusermount3 has.
+    """Mount by fusermount3; blocks until it ends.
 
-    To be called in a `MountThread`, for the current directory is changed.
+    Call it in a `MountThread`, for it changes the current directory.
 
     Args:
-      place: Where, open.
-      options: How.
-      watcher: Who is to be told what there is to unmount.
+      place: The mountpoint, open.
+      options: The mount options.
+      watcher: The watcher process, which is told the mount.
 
     Returns:
       The device and the mount.
 
     Raises:
-      MountError: It is not mounted.
+      MountError: The mount failed; nothing is mounted.
     """
     program = find_fusermount()
     if program is None:
@@ -56,7 +56,7 @@ def mount_indirectly(
         device = mount_with_fusermount(program, place.path, options)
         entry = _entry_here(place, name, before)
         if entry is None:
-            raise _led_astray(place, device)
+            raise _mounted_elsewhere(place, device)
         if watcher is not None:
             watcher.watch(entry.mount_id, entry.unique_id)
     except BaseException:
@@ -68,19 +68,19 @@ def mount_indirectly(
 def _entry_here(
     place: Mountpoint, name: str, before: MountNumbers
 ) -> MountEntry | None:
-    """Return what is mounted at a name of the current directory since then."""
+    """Return the new mount at a name of the current directory; None if there is none."""
     numbers = numbers_here(name)
     return None if numbers == before else entry_made(place, numbers)
 
 
 def _entry_of(device: DevFuse | None) -> MountEntry | None:
-    """Return what a device serves, wherever that is mounted."""
+    """Return the mount of a device, wherever it is."""
     connection = device and connection_device(device.fd)
     mounts = read_mounts() if connection else []
     return next((entry for entry in mounts if entry.device == connection), None)
 
 
-def _led_astray(place: Mountpoint, device: DevFuse) -> MountError:
+def _mounted_elsewhere(place: Mountpoint, device: DevFuse) -> MountError:
     entry = _entry_of(device)
     if entry is None:
         return MountError(errno.ENOENT, place.path, "fusermount3", "unmounted at once")
@@ -91,7 +91,7 @@ def _led_astray(place: Mountpoint, device: DevFuse) -> MountError:
 def _undo(
     place: Mountpoint, name: str, before: MountNumbers, device: DevFuse | None
 ) -> None:
-    """Unmount what fusermount3 has mounted, if it has, here or elsewhere."""
+    """Unmount what fusermount3 has mounted, if anything, here or elsewhere."""
     entry = None
     with contextlib.suppress(OSError):
         entry = _entry_here(place, name, before)

@@ -1,4 +1,4 @@
-"""The system calls about mounts, which Python does not have."""
+"""System calls for mounts that the Python standard library lacks."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def umount2(target: str, flags: int) -> None:
 
 @attrs.frozen
 class MountNumbers:
-    """Which mount a file is on.
+    """The numbers of the mount that a file is on.
 
     Attributes:
       mount_id: As in ``MountEntry``; 0 where the kernel (before 5.8) or the C library
-        does not tell.
+        does not report it.
       unique_id: As in ``MountEntry``; 0 before Linux 6.8.
       device: As in ``MountEntry``; (0, 0) where it is not known.
     """
@@ -109,17 +109,17 @@ class MountNumbers:
 
 
 def numbers_at(name: str, fd: int = _AT_FDCWD) -> MountNumbers:
-    """Return which mount a file is on.
+    """Return the numbers of the mount that a file is on.
 
-    It needs no descriptor, and sends no request to the filesystem, whether or not it
-    has answered INIT.
+    Opens no descriptor, and sends no request to the filesystem, whether or not it has
+    answered INIT.
 
     Args:
-      name: A path, the last part of which is not followed; empty for ``fd`` itself.
-      fd: A directory, or with an empty name any descriptor; O_PATH will do.
+      name: A path, whose last component is not followed; empty for ``fd`` itself.
+      fd: A directory, or with an empty name any descriptor; O_PATH is enough.
 
     Raises:
-      OSError: As statx(2) says; EACCES: the mount is closed to this user.  ENOSYS: the
+      OSError: As statx(2); EACCES: this user may not access the mount.  ENOSYS: the
         C library has no statx(2).
 
     Source: ``STATX_MNT_ID_UNIQUE`` in linux/stat.h; ``fuse_getattr()`` in
@@ -146,13 +146,13 @@ def _statx(name: str, fd: int, wanted: int) -> tuple[int, tuple[int, int]]:
 
 
 def mount_point_of(unique_id: int) -> str:
-    """Return where a mount is now, in the namespace and below the root of this thread.
+    """Return the path of a mount in the namespace and below the root of this thread.
 
-    It needs no descriptor and no /proc.
+    Opens no descriptor and needs no /proc.
 
     Raises:
-      OSError: ENOENT: there is no such mount any more; ENOSYS: the kernel is older
-        than 6.8; EPERM: it is not reachable from here.
+      OSError: ENOENT: the mount is gone.  ENOSYS: the kernel is older than 6.8.
+        EPERM: the mount is not reachable from here.
 
     Source: statmount(2).
     """

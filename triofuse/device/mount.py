@@ -1,8 +1,8 @@
 """Mounting: by system calls if that is allowed, else by fusermount3.
 
-The law: whatever walks a path runs in a thread, for the path may lead through a
-mount that is served by the very loop which is waiting here.  And what undoes a mount
-is there before the mount is: the thread, and the process of ``auto_unmount``.
+The law: code that walks a path runs in a thread, for the path may lead through a mount
+that this event loop serves.  The thread and the process that undo a mount are started
+before the mount is made.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _FUSE_DEVICE = os.makedev(10, 229)
 class Mount:
     """A mounted filesystem: the owner of its mountpoint, but not of its device.
 
-    A forked child owns nothing: there all of it is closed, and stays mounted.
+    A forked child owns nothing: it closes the descriptors and unmounts nothing.
 
     Attributes:
       path: The mountpoint, absolute and without symbolic links, or ``/dev/fd/N``.
-      device: The device. It is the caller's, who wraps it in a channel and closes it.
-      root_type: S_IFDIR or S_IFREG, which the root of the filesystem must be; None
-        for ``/dev/fd/N``.
+      device: The device, owned by the caller, who wraps it in a channel and closes it.
+      root_type: The type that the root of the filesystem must have, S_IFDIR or
+        S_IFREG; None for ``/dev/fd/N``.
     """
 
     path: str
@@ -66,15 +66,15 @@ class Mount:
             _mounted.add(self)
 
     async def unmount(self) -> None:
-        """Unmount the filesystem, lazily if it is in use; again does nothing.
+        """Unmount the filesystem, lazily if it is in use; a second call does nothing.
 
-        Only this mount is unmounted, never another one at the same place; if
-        somebody has unmounted it before, that is fine. What was inherited as
-        ``/dev/fd/N`` stays mounted.
+        Only this mount is unmounted, never another one at the same place.  It is no
+        error if it is unmounted already.  What was inherited as ``/dev/fd/N`` stays
+        mounted.
 
-        The kernel may write back what it has cached: go on answering requests
-        until this returns, or close the device first. When it is cancelled, the
-        unmounting goes on in its thread.
+        The kernel may write back its cache: answer requests until this returns, or
+        close the device first.  After a cancellation the unmount continues in its
+        thread.
 
         Raises:
           MountError: Another mount covers this one, or unmounting is not allowed.
@@ -84,31 +84,31 @@ class Mount:
             return await trio.lowlevel.checkpoint()
         await thread.run(self._unmount, abandon=True)
         thread.close()
-        if namespace() not in {thread.namespace, ""}:  # unshare(2) has made a copy
+        if namespace() not in {thread.namespace, ""}:  # unshare(2) has copied the mount
             here = _start_thread(self.path)
             await here.run(functools.partial(_unmount_copies, entry), abandon=True)
             here.close()
         return None
 
     def abandon(self) -> None:
-        """Close the device, and have the mount undone; does not wait for that."""
+        """Close the device and unmount in the thread; does not wait for that."""
         self.device.close()
         if self._thread is not None:
             self._thread.submit(self._unmount)
 
     def undo(self) -> None:
-        """As ``abandon``, and wait for it at most ten seconds; outside of trio."""
+        """Do as ``abandon``, but wait at most ten seconds; for use outside of trio."""
         self.device.close()
         if self._thread is not None:
             with contextlib.suppress(Exception):
                 self._thread.run_sync(self._unmount)
 
     def disown(self) -> None:
-        """Own nothing any more: this is a forked child."""
+        """Give up ownership in a forked child; the mount stays."""
         self._entry = self._thread = self._watcher = None
 
     def _unmount(self) -> None:
-        """Unmount, in the thread; the watcher goes when the mount is gone."""
+        """Unmount in the mount thread; then end the watcher."""
         watcher = self._watcher
         if self._entry is not None:
             try:
@@ -127,8 +127,8 @@ def _unmount_copies(entry: MountEntry) -> None:
             unmount(copy)
 
 
-#: What is undone when the interpreter ends, if not before: its loop has failed, or ran
-#: in a daemon thread.
+#: The mounts to undo when the interpreter exits: their event loop has failed, or ran in
+#: a daemon thread.
 _mounted: weakref.WeakSet[Mount] = weakref.WeakSet()
 
 
@@ -141,25 +141,23 @@ def _undo_all() -> None:
 async def mount_filesystem(
     mountpoint: str | os.PathLike[str], options: MountOptions
 ) -> Mount:
-    """Mount a filesystem; nobody answers its requests yet.
+    """Mount a filesystem; its requests are not served yet.
 
-    Until INIT is answered every access to the mountpoint waits: touch it from
-    other threads or processes only.
+    Until INIT is answered every access to the mountpoint blocks: access it from other
+    threads or processes only.
 
     Args:
       mountpoint: A directory, or a regular file if the filesystem's root is one.
-        ``/dev/fd/N`` is a descriptor of /dev/fuse that was mounted and passed on
-        by whoever started this program: it is taken over as it is, not duplicated,
-        and the options are without effect.
-      options: How to mount.
+        ``/dev/fd/N`` is a descriptor of /dev/fuse that is mounted already and was
+        inherited.  It is taken over, not duplicated, and the options have no effect.
+      options: The mount options.
 
     Returns:
-      The mount. What it needs has been done even if the caller is cancelled or
-      interrupted meanwhile: mounting itself does not give way to that, only looking
-      at the mountpoint before it does. There is no checkpoint after mounting.
+      The mount.  Mounting itself cannot be cancelled or interrupted; opening the
+      mountpoint before it can.  There is no checkpoint after mounting.
 
     Raises:
-      MountError: The filesystem is not mounted.
+      MountError: The mount failed; nothing is mounted.
     """
     path = os.fspath(mountpoint)
     if inherited := _INHERITED.fullmatch(path):
@@ -168,8 +166,8 @@ async def mount_filesystem(
     place = Mountpoint(path)
     look = functools.partial(place.open, clear_stale=options.clear_stale)
     try:
-        # A limiter of its own: threads that wait for this very filesystem may have
-        # used up the common one.
+        # A limiter of its own: threads that are blocked on this filesystem may have
+        # exhausted the default limiter.
         limiter = trio.CapacityLimiter(1)
         await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=limiter)
         thread = _start_thread(place.path)
@@ -195,7 +193,7 @@ def _start_thread(path: str) -> MountThread:
 def _mount(place: Mountpoint, options: MountOptions, thread: MountThread) -> Mount:
     watcher = Watcher.start(place.path) if options.auto_unmount else None
     try:
-        # A child that another thread forks meanwhile would keep what is made here.
+        # A child that another thread forks meanwhile would inherit the descriptors.
         with no_fork:
             made = mount_directly(place, options, watcher)
         device, entry = made or mount_indirectly(place, options, watcher)
@@ -217,7 +215,7 @@ def _adopt(path: str, fd: int) -> Mount:
         raise MountError(errno.ENODEV, path, "/dev/fd")
     state = select.poll()
     state.register(fd, 0)
-    # fuse_dev_poll() in fs/fuse/dev.c: POLLERR if it is not, or no longer, mounted.
+    # fuse_dev_poll() in fs/fuse/dev.c: POLLERR if it is not mounted, or no longer.
     if state.poll(0):
         raise MountError(errno.ENOTCONN, path, "/dev/fd")
     return Mount(path, DevFuse(fd))

@@ -1,4 +1,4 @@
-"""Why a mount or an unmount did not succeed, and what to do about it."""
+"""MountError: which step of a mount or unmount failed, why, and the remedy."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ _REMEDIES = {
     ),
 }
 
-#: What fusermount3 says in its own words, as a number, and what to do about it.
-_SAYINGS = (
+#: Messages of fusermount3 (a part of each), their errno and the remedy.
+_FUSERMOUNT_MESSAGES = (
     (
         "user_allow_other",
         errno.EPERM,
@@ -104,17 +104,17 @@ _UNMOUNTING = frozenset({"find the mount", "umount2", "fusermount3 -u"})
 
 
 class MountError(OSError):
-    """A mountpoint cannot be mounted or unmounted: which step failed, and why.
+    """A mount or unmount failed: at which step, and why.
 
     Args:
       number: The errno.
-      mountpoint: Where.
-      step: What failed: ``stat``, ``open /dev/fuse``, ``auto_unmount``,
-        ``mount(2)`` or what does the same in steps, ``fusermount3``,
+      mountpoint: The mountpoint.
+      step: The step that failed: ``stat``, ``open /dev/fuse``, ``auto_unmount``,
+        ``mount(2)`` (also for fsopen(2) and the like), ``fusermount3``,
         ``/proc/self/fd``, ``/proc/self/mountinfo``, ``clear_stale``,
         ``find the mount``, ``umount2``, ``fusermount3 -u`` or ``/dev/fd``.
-      words: What the step said for itself, in place of the errno's own text.
-      remedy: What to do; the usual advice by default.
+      words: The message of the step, in place of the errno's own text.
+      remedy: The remedy; by default that of the step and the errno.
 
     Attributes:
       errno: As above.
@@ -152,9 +152,9 @@ class MountError(OSError):
 
 
 def errno_of_words(words: str) -> int:
-    """Return the errno that is behind what fusermount3 said, EPERM if none is."""
-    for saying, number, _ in _SAYINGS:
-        if saying in words:
+    """Return the errno that a message of fusermount3 stands for; EPERM if unknown."""
+    for part, number, _ in _FUSERMOUNT_MESSAGES:
+        if part in words:
             return number
     known = (
         number for number in errno.errorcode if words.endswith(os.strerror(number))
@@ -163,7 +163,7 @@ def errno_of_words(words: str) -> int:
 
 
 def _advice(number: int, step: str, words: str) -> str:
-    for saying, _, remedy in _SAYINGS:
-        if saying in words:
+    for part, _, remedy in _FUSERMOUNT_MESSAGES:
+        if part in words:
             return remedy
     return _REMEDIES.get((step, number), "")

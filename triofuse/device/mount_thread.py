@@ -1,9 +1,9 @@
-"""The thread that makes one mount and undoes it: it is there before the mount is.
+"""The thread that makes one mount and undoes it; it is started before the mount.
 
-The law: nothing that a program does to itself takes from this thread what unmounting
-needs.  It is no new thread when none can be had; it has a current directory and a root
-of its own, whatever chdir(2) and chroot(2) do to the others; it stays in the mount
-namespace of the mount, whatever unshare(2) does.
+The law: this thread can unmount whatever the program does later.  It exists even when no
+new thread can be started.  It has a current directory and a root of its own, so chdir(2)
+and chroot(2) of other threads do not affect it, and it stays in the mount namespace of
+the mount after unshare(2) elsewhere.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["MountThread", "namespace"]
 
 _T = TypeVar("_T")
 
-#: Seconds; a thread starts in less than a millisecond.
-_PATIENCE: Final = 10.0
+#: Seconds to wait for the thread; it starts in less than a millisecond.
+_TIMEOUT: Final = 10.0
 
 
 @attrs.define(eq=False, repr=False)
 class _Job:
-    """A call, and what came of it."""
+    """A function to call in the thread, and its result."""
 
     function: Callable[[], object]
     ended: Callable[[], None]
@@ -39,15 +39,15 @@ class _Job:
     error: BaseException | None = None
 
     def do(self) -> None:
-        """Call it, in the thread."""
+        """Call the function, in the thread."""
         try:
             self.value = self.function()
-        except BaseException as exc:  # noqa: BLE001  (raised where it is waited for)
+        except BaseException as exc:  # noqa: BLE001  (raised by result())
             self.error = exc
         self.ended()
 
     def result(self) -> Any:
-        """Return or raise what came of it."""
+        """Return what the function returned, or raise what it raised."""
         if self.error is not None:
             raise self.error
         return self.value
@@ -58,10 +58,10 @@ _Jobs = queue.SimpleQueue[_Job | None]
 
 @attrs.define(eq=False, repr=False)
 class MountThread:
-    """Does one job after the other; ends with this object.
+    """A thread that runs jobs one by one; it ends when this object is collected.
 
     Attributes:
-      namespace: The mount namespace in which it is, as ``namespace`` names it.
+      namespace: The mount namespace of the thread, as ``namespace()`` returns it.
     """
 
     _jobs: _Jobs
@@ -73,7 +73,7 @@ class MountThread:
         """Start the thread.
 
         Raises:
-          RuntimeError: There can be no more threads.
+          RuntimeError: No more threads can be started.
           OSError: A security policy forbids unshare(2).
         """
         jobs: _Jobs = queue.SimpleQueue()
@@ -86,12 +86,12 @@ class MountThread:
         return started
 
     async def run(self, function: Callable[[], _T], *, abandon: bool) -> _T:
-        """Have the thread call a function.
+        """Call a function in the thread, and wait for it.
 
         Args:
-          function: What to call; it runs to its end in any case.
-          abandon: Whether to stop waiting for it when cancelled or interrupted.
-            Otherwise that is noticed at the next checkpoint.
+          function: The function; it always runs to its end.
+          abandon: Whether a cancellation or KeyboardInterrupt ends the wait.
+            Otherwise it is raised at the next checkpoint.
 
         Raises:
           Exception: What the function raised.
@@ -121,26 +121,26 @@ class MountThread:
         return result
 
     def run_sync(self, function: Callable[[], _T]) -> _T:
-        """As ``run`` outside of trio; gives up waiting after ten seconds.
+        """Do as ``run`` outside of trio, but wait at most ten seconds.
 
         Raises:
-          TimeoutError: It goes on alone.
+          TimeoutError: The function still runs, and continues in the thread.
         """
         over = threading.Event()
         job = _Job(function, over.set)
         self._jobs.put(job)
-        if not over.wait(_PATIENCE):
+        if not over.wait(_TIMEOUT):
             raise TimeoutError
         result: _T = job.result()
         return result
 
     def close(self) -> None:
-        """End the thread, which has nothing left to do, and wait for that."""
+        """End the thread after its queued jobs, and wait at most ten seconds for it."""
         self._jobs.put(None)
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
 
     def submit(self, function: Callable[[], object]) -> None:
-        """Have the thread call a function, and never hear of it."""
+        """Queue a function for the thread; its result is dropped."""
         self._jobs.put(_Job(function, _ignore))
 
 
@@ -158,7 +158,7 @@ def _ignore() -> None:
 
 def _work(jobs: _Jobs) -> None:
     while (job := jobs.get()) is not None:
-        with contextlib.suppress(BaseException):  # of memory that is short
+        with contextlib.suppress(BaseException):  # MemoryError
             job.do()
         del job
 

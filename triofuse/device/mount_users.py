@@ -1,6 +1,6 @@
-"""Who keeps a mount busy, as far as that can be seen from outside.
+"""Processes and mounts that keep a mount busy, as /proc shows them.
 
-The law: nothing here asks the mount itself, and it gives up soon.
+The law: nothing here sends a request to the mount.  The search ends after 0.2 seconds.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from triofuse.filesystem.words import shown
 
 __all__ = ["users_of"]
 
-#: Seconds that looking may take; a thousand processes take less.
-_PATIENCE: Final = 0.2
+#: Seconds that the search may take; a thousand processes take less.
+_TIMEOUT: Final = 0.2
 
-#: Names that are enough to go by.
-_ENOUGH: Final = 5
+#: The most users that are listed.
+_MAX_USERS: Final = 5
 
 
 def users_of(path: str) -> list[str]:
-    """Return who uses the mount at a path, in words, as far as it is easily known.
+    """Return descriptions of some processes and mounts that use the mount at a path.
 
-    Others' processes are seen by root only; what is mapped into memory and no
-    longer open is not seen at all.
+    Only root sees processes of other users.  Files that are mapped into memory but no
+    longer open are not seen.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     found = []
     for user in _users(f"{path.rstrip('/')}/"):
         if user is not None:
             found.append(user)
-        if len(found) >= _ENOUGH or time.monotonic() > deadline:
+        if len(found) >= _MAX_USERS or time.monotonic() > deadline:
             break
     return found
 
 
 def _users(prefix: str) -> Iterator[str | None]:
-    """Yield holders, and None for who is none."""
+    """Yield users of the mount, and None for a mount or process that is no user."""
     with contextlib.suppress(OSError):
         for entry in read_mounts():
-            # The mount itself is no shorter than its slash.
+            # The prefix ends with a slash, so the mount itself does not match.
             yield (
                 f"the mount at {shown(entry.mount_point)}"
                 if entry.mount_point.startswith(prefix)
@@ -54,9 +54,9 @@ def _users(prefix: str) -> Iterator[str | None]:
 
 
 def _use_by(process: str, prefix: str) -> str | None:
-    with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+    with contextlib.suppress(OSError):  # it has ended, or belongs to another user
         for link in _links(f"/proc/{process}"):
-            # A link's text is the kernel's own: proc_pid_readlink() in fs/proc/base.c.
+            # readlink(2) sends no request to it: proc_pid_readlink() in fs/proc/base.c.
             if f"{os.readlink(link)}/".startswith(prefix):
                 return f"process {process} ({_name(process)}) by its {_noun(link)}"
     return None
@@ -75,5 +75,5 @@ def _noun(link: str) -> str:
 
 def _name(process: str) -> str:
     with open(f"/proc/{process}/comm", "rb") as comm:
-        # It ends with a newline, and may have others.
+        # The kernel appends a newline; the name itself may contain others.
         return shown(os.fsdecode(comm.read().removesuffix(b"\n")))

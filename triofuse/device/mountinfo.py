@@ -1,7 +1,7 @@
-"""Which mounts there are, asked of the kernel and never of the mounts themselves.
+"""The list of mounts, read from /proc and statx(2).
 
-The law: nothing here sends a request to a filesystem that is being looked at; it
-may not have answered INIT, or may be served by the loop that is asking.
+The law: nothing here sends a request to the filesystem that is looked at.  It may not
+have answered INIT, or the event loop that calls may be the one that serves it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class MountEntry:
     Source: ``show_mountinfo()`` in fs/proc_namespace.c.
 
     Attributes:
-      mount_id: The mount's number, given to another one as soon as it is free.
-      device: Major and minor number of the filesystem; they too are given away.
-      mount_point: Where the mount is now.
-      fstype: As mount(2) was told, ``fuse`` or ``fuse.subtype`` for instance.
-      source: As mount(2) was told.
-      unique_id: The number that no other mount ever has, 0 where it is not known.
-      parent_id: ``mount_id`` of the mount on which it stands.
+      mount_id: The number of the mount; the kernel reuses it after the unmount.
+      device: Major and minor number of the filesystem; reused as well.
+      mount_point: The current path of the mount.
+      fstype: The type given to mount(2), ``fuse`` or ``fuse.subtype`` for instance.
+      source: The source given to mount(2).
+      unique_id: The number that is never reused; 0 where it is not known.
+      parent_id: ``mount_id`` of the mount that it is mounted on.
     """
 
     mount_id: int
@@ -58,15 +58,15 @@ class MountEntry:
 
     @property
     def is_fuse(self) -> bool:
-        """Whether a FUSE server stands behind it."""
+        """Whether it is a FUSE filesystem."""
         return self.fstype.partition(".")[0] in {"fuse", "fuseblk"}
 
 
 def read_mounts() -> list[MountEntry]:
-    """Return all mounts that this thread can see, the oldest of a place first.
+    """Return all mounts that this thread can see; at one path the oldest comes first.
 
     Raises:
-      OSError: /proc is not there.
+      OSError: /proc is not mounted.
     """
     with open("/proc/thread-self/mountinfo", "rb") as mountinfo:
         return decode_mountinfo(mountinfo.read())
@@ -75,8 +75,8 @@ def read_mounts() -> list[MountEntry]:
 def decode_mountinfo(text: bytes) -> list[MountEntry]:
     """Decode the contents of /proc/self/mountinfo.
 
-    A newline ends a line and nothing else does: any user can have a carriage return in
-    a name.  A line that makes no sense hides no other one.
+    Only a newline ends a line: a name may contain a carriage return.  A malformed line
+    is skipped.
     """
     return list(_decode_lines(text.split(b"\n")))
 
@@ -89,7 +89,7 @@ def _decode_lines(lines: list[bytes]) -> Iterator[MountEntry]:
 
 def _decode_line(line: bytes) -> MountEntry:
     fields = line.split(b" ")
-    # Before the dash stands any number of tags like shared:7.
+    # Any number of tags like shared:7 precede the dash.
     dash = fields.index(b"-", 6)
     major, minor = fields[2].split(b":")
     return MountEntry(
@@ -103,7 +103,7 @@ def _decode_line(line: bytes) -> MountEntry:
 
 
 def mounts_below(mount_id: int, mounts: list[MountEntry]) -> list[MountEntry]:
-    """Return what stands on a mount, on its root too, directly or not."""
+    """Return the mounts on a mount, on its root too, directly or not."""
     found: list[MountEntry] = []
     parents = {mount_id}
     while True:
@@ -119,16 +119,16 @@ def _unescape(field: bytes) -> str:
 
 
 def numbers_here(name: str) -> MountNumbers:
-    """Return which mount a file of the current directory is on.
+    """Return the numbers of the mount that a file of the current directory is on.
 
     Raises:
-      OSError: As ``numbers_at`` does, or /proc is not there where that is needed.
+      OSError: As ``numbers_at``; or /proc is needed and not mounted.
     """
     with suppress(OSError):
         numbers = numbers_at(name)
         if numbers.mount_id:
             return numbers
-    # An O_PATH descriptor asks the filesystem nothing: do_o_path() in fs/namei.c.
+    # Opening with O_PATH sends no request: do_o_path() in fs/namei.c.
     fd = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return numbers_of(fd)
@@ -137,13 +137,13 @@ def numbers_here(name: str) -> MountNumbers:
 
 
 def numbers_of(fd: int) -> MountNumbers:
-    """Return the mount that a descriptor is on.
+    """Return the numbers of the mount that a descriptor is on.
 
     Args:
-      fd: O_PATH will do, and fsmount(2) gives such.
+      fd: A descriptor; O_PATH is enough, and that of fsmount(2) is one.
 
     Raises:
-      OSError: /proc is not there, and statx(2) does not tell.
+      OSError: /proc is not mounted, and statx(2) does not report the mount.
     """
     with suppress(OSError):
         numbers = numbers_at("", fd)
@@ -162,7 +162,7 @@ def connection_device(fd: int) -> tuple[int, int] | None:
 
     Returns:
       Major and minor as in ``MountEntry.device``; None where the kernel does not
-      tell, or nothing is mounted.
+      report it, or nothing is mounted.
 
     Source: ``fuse_dev_show_fdinfo()`` in fs/fuse/dev.c.
     """

@@ -1,4 +1,4 @@
-"""A place in the tree that is to be mounted on."""
+"""The mountpoint, opened and checked before mounting."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Mountpoint"]
 
 @attrs.define(eq=False, repr=False)
 class Mountpoint:
-    """Where a filesystem is to be mounted: the owner of a descriptor of the place.
+    """The owner of a descriptor of the place where a filesystem is to be mounted.
 
-    What the descriptor leads to is what has been looked at and what is mounted on,
-    whoever renames directories or swaps symbolic links in between.
+    The check and the mount use the same descriptor, so renamed directories and swapped
+    symbolic links in between have no effect.
 
     Attributes:
-      path: As the user wrote it; once it is open absolute, without symbolic links.
-      fd: With O_PATH; -1 while it is closed.
-      rootmode: S_IFDIR or S_IFREG, which the root of the filesystem will be.
+      path: As the user wrote it; after ``open`` absolute and without symbolic links.
+      fd: The descriptor, with O_PATH; -1 while it is closed.
+      rootmode: The type of the filesystem's root, S_IFDIR or S_IFREG.
     """
 
     path: str
@@ -43,13 +43,13 @@ class Mountpoint:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def open(self, *, clear_stale: bool) -> None:
-        """Look at the place; blocks as long as the filesystems on the way do.
+        """Open and check the place; blocks while filesystems on the path block.
 
         Args:
-          clear_stale: Unmount what has died there.
+          clear_stale: Unmount a dead FUSE filesystem there.
 
         Raises:
-          MountError: It cannot be mounted on.
+          MountError: The place cannot be mounted on.
         """
         fd = _open(self.path)
         try:
@@ -71,12 +71,12 @@ class Mountpoint:
                 os.close(fd)
 
     def enter_parent(self) -> str:
-        """Enter the directory that the place is in, and return its name there.
+        """Enter the parent directory of the place, and return the name of the place.
 
-        To be called in a `MountThread`, for the current directory is changed.
+        Call it in a `MountThread`, for it changes the current directory.
 
         Raises:
-          MountError: The place is not there any more.
+          MountError: The place is gone.
         """
         try:
             path = os.readlink(f"/proc/self/fd/{self.fd}")
@@ -94,7 +94,7 @@ class Mountpoint:
         return name
 
     def close(self) -> None:
-        """Let go of the place; a thread that is still in ``open`` keeps nothing."""
+        """Close the descriptor; a thread still in ``open`` closes its own."""
         with self._lock:
             fd, self.fd, self._closed = self.fd, -1, True
         if fd != -1:
@@ -102,7 +102,7 @@ class Mountpoint:
 
 
 def _open(path: str) -> int:
-    # Symbolic links are followed here and never again.
+    # Symbolic links are followed here, and nowhere else.
     try:
         return os.open(path, O_PATH | os.O_CLOEXEC)
     except OSError as exc:
@@ -112,16 +112,16 @@ def _open(path: str) -> int:
 def _path_of(fd: int, path: str) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
-    except OSError as exc:  # /proc is not there
+    except OSError as exc:  # /proc is not mounted
         raise MountError(exc.errno or errno.EIO, path, "/proc/self/fd") from None
 
 
 def _mode(fd: int, path: str, *, clear_stale: bool) -> int | None:
-    """Return ``st_mode``; None if a dead filesystem is to be cleared away."""
+    """Return ``st_mode``; None if there is a dead filesystem to unmount."""
     try:
         mode = os.fstat(fd).st_mode
-        # Attributes may outlive their filesystem in the kernel's cache; the state of
-        # the filesystem is asked for each time: fuse_statfs() in fs/fuse/inode.c.
+        # The kernel may still cache attributes of a dead filesystem.  STATFS is never
+        # cached: fuse_statfs() in fs/fuse/inode.c.
         os.fstatvfs(fd)
         return mode
     except OSError as exc:
@@ -131,7 +131,7 @@ def _mode(fd: int, path: str, *, clear_stale: bool) -> int | None:
 
 
 def _clear(fd: int, path: str) -> None:
-    """Take a dead filesystem out of the tree, and nothing else with it."""
+    """Unmount a dead filesystem, but no other mount."""
     try:
         mount_id = numbers_of(fd).mount_id
         mounts = read_mounts()
@@ -142,9 +142,9 @@ def _clear(fd: int, path: str) -> None:
         raise MountError(errno.ENOTCONN, path, "stat", remedy="what died is above it")
     below = mounts_below(mount_id, mounts)
     if below:
-        raise _in_the_way(path, below)
+        raise _covered_by(path, below)
     try:
-        # By the descriptor it is this mount and no other, whatever happens to the path.
+        # The descriptor names this mount even if the path changes.
         umount2(f"/proc/self/fd/{fd}", MNT_DETACH)
     except OSError as exc:
         if exc.errno != errno.EPERM:
@@ -152,7 +152,7 @@ def _clear(fd: int, path: str) -> None:
         unmount_with_fusermount(path, path, lazy=True)
 
 
-def _in_the_way(path: str, below: list[MountEntry]) -> MountError:
+def _covered_by(path: str, below: list[MountEntry]) -> MountError:
     listed = ", ".join(f"{shown(m.mount_point)} ({shown(m.fstype)})" for m in below)
     remedy = f"unmount first what is mounted on it: {listed}"
     words = "clear_stale: other filesystems are mounted on the one that has died"

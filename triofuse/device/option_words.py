@@ -1,7 +1,7 @@
-"""The words of ``-o``: what each says to a filesystem, and what none of them says.
+"""The words of ``-o``: which are honoured, ignored or refused.
 
-The law: as in libfuse the later of two words counts.  A word is honoured, or it says
-nothing to a filesystem, or it is refused with the reason.
+The law: as in libfuse, the last of conflicting words counts.  A word is honoured, or
+ignored because it is for mount(8), or refused with the reason.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Switch:
 
     Attributes:
       field: The field of `MountOptions` that it sets.
-      setting: To what.
-      flag: The flag of mount(2); 0 where it stands for the absence.
-      since_3_18: Whether fusermount3 knows it only from libfuse 3.18 on.
+      setting: The value of the field.
+      flag: The flag of mount(2); 0 where the word stands for its absence.
+      since_3_18: Whether fusermount3 knows it only since libfuse 3.18.
     """
 
     field: str
@@ -80,15 +80,15 @@ NAMED: Final = frozenset(
     {"allow_other", "allow_root", "default_permissions", "auto_unmount", "clear_stale"}
 )
 
-#: The words that take a value, and what it is.
+#: The words that take a value, and the type of the value.
 VALUES: Final[dict[str, type[str | int]]] = {
     "fsname": str,
     "subtype": str,
     "max_read": int,
 }
 
-#: Words for mount(8), fstab(5) and systemd.mount(5), who hand them on.  Of the times
-#: the kernel keeps none for FUSE: S_NOATIME in fuse_init_inode(), fs/fuse/inode.c.
+#: Words for mount(8), fstab(5) and systemd.mount(5), which pass them on.  The words for
+#: access times have no effect on FUSE: S_NOATIME in fuse_init_inode(), fs/fuse/inode.c.
 _FOR_MOUNT8 = (
     "defaults",
     "auto noauto nofail _netdev _rnetdev comment",
@@ -97,15 +97,15 @@ _FOR_MOUNT8 = (
     "diratime nodiratime relatime norelatime strictatime nostrictatime",
     "lazytime nolazytime",
 )
-_SAY_NOTHING = frozenset(" ".join(_FOR_MOUNT8).split())
+_IGNORED = frozenset(" ".join(_FOR_MOUNT8).split())
 
-#: Words of anybody, by how they begin: "x-systemd.automount", "X-mount.mkdir".
-_ANYBODYS = ("x-", "X-")
+#: Prefixes of words for other programs: "x-systemd.automount", "X-mount.mkdir".
+_IGNORED_PREFIXES = ("x-", "X-")
 
 _NEW_MOUNT = "unmount it and mount it anew"
 _OWN_WORD = "the filesystem itself says that, in what it returns: see"
 
-#: Words that ask for what cannot be had, and why.
+#: Words that are refused, and why.
 _REFUSED = {
     "remount": f"a FUSE filesystem takes its options when it is mounted; {_NEW_MOUNT}",
     "bind": "it makes no new mount; use mount --bind",
@@ -125,20 +125,20 @@ _REFUSED = {
 }
 
 #: Options of the kernel that have no field.
-_KERNELS = ("blksize", "context", "fscontext", "defcontext", "rootcontext")
+_KERNEL_ONLY = ("blksize", "context", "fscontext", "defcontext", "rootcontext")
 
-#: What mount(2) is told without being asked.
+#: The options that triofuse itself passes to mount(2).
 KERNEL_OWNED: Final = frozenset({"fd", "rootmode", "user_id", "group_id"})
 
-#: Only the security modules understand quotes: a comma between them ends nothing.
+#: Only security modules understand quotes; a comma in quotes does not end an option.
 _PIECE = re.compile(r'((?:fs|def|root)?context="[^"\\]*")|\\(.)|(.)', re.DOTALL)
 
 
 def read_words(text: str) -> tuple[dict[str, bool | int | str], tuple[str, ...]]:
-    """Return the fields that a text sets, and the words that only the kernel knows.
+    """Return the fields that an option text sets, and the words for the kernel only.
 
     Raises:
-      ValueError: A word cannot be honoured, or it is mistyped.
+      ValueError: A word cannot be honoured, or is misspelled.
     """
     fields: dict[str, bool | int | str] = {}
     extra: dict[str, str] = {}
@@ -147,12 +147,12 @@ def read_words(text: str) -> tuple[dict[str, bool | int | str], tuple[str, ...]]
         if name in _REFUSED:
             message = f"{word!r} cannot be honoured: {_REFUSED[name]}"
             raise ValueError(message)
-        if name in _SAY_NOTHING or name.startswith(_ANYBODYS):
+        if name in _IGNORED or name.startswith(_IGNORED_PREFIXES):
             continue
         setting = _read(word)
         if setting is None:
             _check_spelling(word, name)
-            extra.pop(name, None)  # it counts where it stands last
+            extra.pop(name, None)  # keep the place of the last one
             extra[name] = word
         else:
             fields[setting[0]] = setting[1]
@@ -160,18 +160,18 @@ def read_words(text: str) -> tuple[dict[str, bool | int | str], tuple[str, ...]]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?``, or nothing where no name is near."""
+    """Return ``; did you mean 'x'?``, or an empty string if no name is similar."""
     near = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _known() -> Iterator[str]:
-    yield from _SAY_NOTHING
-    yield from (*SWITCHES, *NAMED, *VALUES, *_REFUSED, *_KERNELS)
+    yield from _IGNORED
+    yield from (*SWITCHES, *NAMED, *VALUES, *_REFUSED, *_KERNEL_ONLY)
 
 
 def _check_spelling(word: str, name: str) -> None:
-    """Refuse what is nearly a word: the kernel would only call it unknown."""
+    """Refuse a misspelled word and suggest the right one, which the kernel does not."""
     if name in KERNEL_OWNED or name in _known():
         return
     if meant := suggestion(name, _known()):
@@ -193,7 +193,7 @@ def _split(text: str) -> list[str]:
 
 
 def _read(word: str) -> tuple[str, bool | int | str] | None:
-    """Return the field that a word sets, and to what; None if there is no such."""
+    """Return the field that a word sets and its value; None if it sets no field."""
     if word in SWITCHES:
         switch = SWITCHES[word]
         return switch.field, switch.setting

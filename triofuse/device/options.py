@@ -1,4 +1,4 @@
-"""Mount options: checked when they are made, rendered once for each way to mount."""
+"""Mount options: checked on creation, encoded for each way to mount."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from triofuse.device.option_words import KERNEL_OWNED, NAMED, SWITCHES, VALUES
 
 __all__ = ["MountOptions"]
 
-# Of fsmount(2), from linux/mount.h.
+# Attributes of fsmount(2), from linux/mount.h.
 _MOUNT_ATTR_NOATIME: Final = 0x10
 _MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
 
-#: The flags that are the same number for fsmount(2) ...
+#: The flags of mount(2) that have the same number in fsmount(2).
 _ATTRIBUTES: Final = (
     words.MS_RDONLY | words.MS_NOSUID | words.MS_NODEV | words.MS_NOEXEC
 )
 
-#: ... and those that fsconfig(2) knows as words: ``common_set_sb_flag`` in
+#: The flags of mount(2) that fsconfig(2) knows as words: ``common_set_sb_flag`` in
 #: fs/fs_context.c.
 _SUPERBLOCK_FLAGS: Final = words.MS_RDONLY | words.MS_SYNCHRONOUS | words.MS_DIRSYNC
 
-#: A comma ends an option, in the kernel as in fusermount3. Only the security
-#: modules understand quotes: selinux_sb_eat_lsm_opts() in security/selinux/hooks.c.
+#: A comma ends an option, in the kernel as in fusermount3.  Only security modules
+#: understand quotes: selinux_sb_eat_lsm_opts() in security/selinux/hooks.c.
 _EXTRA = re.compile(r'[^,\0]+|(?:fs|def|root)?context="[^"\0]+"')
 
 _TUPLE_OF_TEXT = validators.deep_iterable(
@@ -78,36 +78,35 @@ def _text(default: str, *, least: int) -> str:
 
 @attrs.frozen(kw_only=True)
 class MountOptions:
-    """How a filesystem is mounted.
+    """The options of a mount.
 
     Attributes:
-      fsname: The source that mount(8) and df(1) show; any text but NUL.
-      subtype: The type is shown as ``fuse.subtype``; plain ``fuse`` if it is empty.
-      read_only: Refuse writing before the filesystem is asked.
-      allow_other: Let all users in, not only the one who mounts; who is not root
-        needs ``user_allow_other`` in /etc/fuse.conf for it.
-      allow_root: Let in root besides the one who mounts. The kernel knows
-        allow_other only: telling the users apart is the session's part, which sees
-        requests. What the kernel has cached it shows to others, too: that names are
-        there, and their attributes, for as long as ``entry_valid`` and
-        ``attr_valid`` say; contents, listings and link targets never. To hide all
-        of it, mount in a directory of mode 0700, or with ``default_permissions``
-        on a root of mode 0700.
-      default_permissions: Let the kernel check modes, owners and ACLs instead of
+      fsname: The source that mount(8) and df(1) show; any text without NUL.
+      subtype: Shown as the type ``fuse.subtype``; plain ``fuse`` if it is empty.
+      read_only: The kernel refuses writes with EROFS; the filesystem gets none.
+      allow_other: All users may access the mount, not only the user who mounts.
+        Users other than root need ``user_allow_other`` in /etc/fuse.conf for it.
+      allow_root: Root may access the mount besides the user who mounts.  The kernel
+        knows allow_other only, so the session checks the user of each request.  The
+        kernel answers other users from its cache: they see names and attributes for
+        as long as ``entry_valid`` and ``attr_valid`` say.  They never see contents,
+        listings and link targets.  To hide names and attributes as well, mount in a
+        directory of mode 0700, or use ``default_permissions`` and a root of mode 0700.
+      default_permissions: The kernel checks modes, owners and ACLs instead of
         sending ACCESS.
       dev: Honour device nodes; root only.
       suid: Honour set-user-ID bits and file capabilities; root only.
       exec: Allow programs to be run.
-      noatime: Leave access times alone.
+      noatime: Do not update access times.
       sync: Write synchronously.
       dirsync: Change directories synchronously.
       symfollow: Follow symbolic links below the mountpoint; False needs Linux 5.10.
       max_read: Bytes in the largest READ, at least 4096; None for the kernel's own
         limit.
-      auto_unmount: Start a small process that unmounts when this one dies, however
-        it dies. It takes 0.01 seconds and 4 MB; nothing else is needed for it.
-      clear_stale: If a FUSE filesystem that has died is still mounted there, unmount
-        it first. Not the kernel's to know.
+      auto_unmount: Start a small process that unmounts when this process dies, also
+        by SIGKILL.  It takes 0.01 seconds and 4 MB, and needs no other program.
+      clear_stale: If a dead FUSE filesystem is still mounted there, unmount it first.
+        The kernel does not get this option.
       extra: Options of the kernel that have no field here, such as
         ``context="..."``; fusermount3 refuses most.
     """
@@ -150,16 +149,16 @@ class MountOptions:
         r"""Read what follows ``-o`` on a command line.
 
         Args:
-          text: Options with commas between them, the later one counting.  A backslash
-            makes the character after it an ordinary one: ``fsname=a\,b``.
+          text: Options separated by commas; the last of conflicting ones counts.  A
+            backslash escapes the next character: ``fsname=a\,b``.
 
         Returns:
-          The options; words that triofuse does not know are in ``extra``, and those
-          that are for mount(8) only are left out: ``_netdev``, ``x-systemd.automount``.
+          The options.  Words that triofuse does not know are in ``extra``.  Words for
+          mount(8) only, as ``_netdev`` and ``x-systemd.automount``, are left out.
 
         Raises:
-          ValueError: A word cannot be honoured, is nearly another one, or makes no
-            sense.
+          ValueError: A word cannot be honoured, is misspelled, or has an invalid
+            value.
 
         Source: ``fuse_mount_opts`` in libfuse's lib/mount.c; mount(8), fstab(5).
         """
@@ -192,7 +191,7 @@ class MountOptions:
         return attributes
 
     def parameters(self) -> Iterator[tuple[str, str | None]]:
-        """Yield what belongs into fsconfig(2): names, and values or None."""
+        """Yield the parameters for fsconfig(2): names, and values or None."""
         yield "source", self.fsname
         if self.subtype:
             yield "subtype", self.subtype
@@ -204,7 +203,7 @@ class MountOptions:
             yield name, (_unquoted(value) if equals else None)
 
     def kernel_words(self) -> list[str]:
-        """Return what belongs into the data of mount(2), one word an option."""
+        """Return the options for the data of mount(2), one word each."""
         known = []
         if self.default_permissions:
             known.append("default_permissions")
@@ -215,7 +214,7 @@ class MountOptions:
         return [*known, *self.extra]
 
     def fusermount_text(self) -> str:
-        """Return what follows ``-o`` on the command line of fusermount3."""
+        """Return the argument of ``-o`` for fusermount3."""
         return ",".join(self._fusermount_words())
 
     def _fusermount_words(self) -> Iterator[str]:
@@ -231,10 +230,10 @@ class MountOptions:
 
 
 def _unquoted(value: str) -> str:
-    # mount(2) needs quotes around a comma, and takes them off.
+    # mount(2) needs quotes around a comma, and removes them; fsconfig(2) does not.
     return value[1:-1] if _QUOTED.fullmatch(value) else value
 
 
 def _escape(value: str) -> str:
-    # Only here does fusermount3 know escapes: do_mount() in util/fusermount.c.
+    # fusermount3 knows escapes only in these two: do_mount() in util/fusermount.c.
     return _SPECIAL.sub(r"\\\g<0>", value)

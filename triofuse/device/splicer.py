@@ -1,7 +1,7 @@
-"""Replies out of the page cache: the kernel copies their bytes once, to the caller.
+"""Replies by splice(2): the kernel copies from the page cache to the caller, once.
 
-The law: what may wait for a disk is not spliced, for splice(2) cannot be told not to
-wait; and a pipe that was not emptied is never used again.
+The law: data that may need a disk read is not spliced, for splice(2) from a file cannot
+be made non-blocking.  A pipe that was not emptied is never used again.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from triofuse.filesystem.replies import FileData
 
 __all__ = ["SPLICED", "Splicer"]
 
-#: Bytes from which on it pays.
+#: The least bytes of a reply that is spliced; below it, copying is faster.
 SPLICED: Final = 1 << 18
 
-#: Bytes that anybody's pipe may have: /proc/sys/fs/pipe-max-size.
+#: Bytes that the pipe of any user may have: /proc/sys/fs/pipe-max-size.
 _PIPE_SIZE: Final = 1 << 20
 
 _PAGE: Final = mmap.PAGESIZE
 
-#: A slot of the pipe has at most a page; the header takes one.
+#: Slots of the pipe.  A slot holds at most a page; the header takes one.
 _SLOTS: Final = _PIPE_SIZE // _PAGE
 
-#: Bytes that take one slot, not four, where they come from a socket: its buffers
-#: are larger than a page (alloc_skb_with_frags() in net/core/skbuff.c).  So a header
-#: and 1 MiB fit, which have one byte too many for as many slots of a page.
+#: Bytes that take one slot, not four, when they come from a socket: its buffers are
+#: larger than a page (alloc_skb_with_frags() in net/core/skbuff.c).  So a header and
+#: 1 MiB fit; in slots of one page each they would not.
 _HEAD: Final = 1 << 14
 
-#: Where pages are larger, a socket's buffers are not.
+#: The most bytes of a reply.  Where pages are larger, a socket's buffers are not.
 _LARGEST: Final = _PIPE_SIZE if _HEAD >= 4 * _PAGE else _PIPE_SIZE - 2 * _PAGE
 
 #: Linux 6.5; the number is the same wherever Python runs.
@@ -50,9 +50,9 @@ _syscall.argtypes = (ctypes.c_long, *(ctypes.c_void_p,) * 3, ctypes.c_uint)
 
 @attrs.define(eq=False, repr=False)
 class Splicer:
-    """Sends replies whose bytes are in the page cache, through a pipe of its own.
+    """Sends replies whose data is in the page cache, through a pipe of its own.
 
-    For one thread.  Whatever cannot be had here is not tried again.
+    For one thread.  After an error that is not temporary it never splices again.
     """
 
     _device: DevFuse
@@ -70,11 +70,11 @@ class Splicer:
     )
 
     def send(self, header: bytes, data: FileData) -> bool:
-        """Send a header, and all the bytes that ``data`` names.
+        """Send a header and the bytes of ``data`` as one reply.
 
         Returns:
-          Whether that is done, or nobody waits for it any more.  Otherwise the
-          reply is still to be sent.
+          Whether the reply was sent, or the caller is gone.  Otherwise the reply is
+          still to be sent.
 
         Source: ``fuse_dev_splice_write()`` in fs/fuse/dev.c.
         """
@@ -89,7 +89,7 @@ class Splicer:
         except FileNotFoundError:
             return True
         except (BlockingIOError, EOFError):
-            pass  # only this time: memory was short, or the file is
+            pass  # temporary: memory was short, or the file was truncated
         except OSError:
             self._largest = 0
         finally:
@@ -98,16 +98,16 @@ class Splicer:
         return done
 
     def close(self) -> None:
-        """Close what is open; nothing is sent any more."""
+        """Close the pipe and the sockets; nothing is spliced from then on."""
         self._largest = 0
         self._discard()
 
     def _is_cached(self, data: FileData) -> bool:
-        """Whether all the bytes are in the page cache, as far as can be told quickly.
+        """Return whether all the bytes are in the page cache, by a fast check.
 
-        cachestat(2) counts pages that are still on their way from the disk as well;
-        they arrive in order, so the last byte tells.  Filesystems that ask a server
-        refuse RWF_NOWAIT, and files of others may refuse cachestat(2).
+        cachestat(2) also counts pages that are still being read from the disk.  They
+        arrive in order, so the last byte is tested with RWF_NOWAIT.  Network filesystems
+        refuse RWF_NOWAIT, and files of other users may refuse cachestat(2).
         """
         last = data.offset + data.size - 1
         query = self._cachestat
@@ -124,7 +124,7 @@ class Splicer:
 
     def _open_pipe(self) -> tuple[int, int]:
         if not stat.S_ISCHR(os.fstat(self._device.fd).st_mode):
-            raise OSError(errno.EINVAL, "a socket makes several messages of it")
+            raise OSError(errno.EINVAL, "splice(2) to a socket splits the message")
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         fcntl.fcntl(self._pipe[1], fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         return self._pipe
@@ -133,8 +133,8 @@ class Splicer:
         """Put a message into the pipe.
 
         Raises:
-          EOFError: The file has become shorter.
-          BlockingIOError: It does not fit.
+          EOFError: The file was truncated.
+          BlockingIOError: The message does not fit.
         """
         os.write(into, header)
         offset, end = data.offset, data.offset + data.size
@@ -154,7 +154,7 @@ class Splicer:
             left -= _splice(theirs.fileno(), into, left)
 
     def _discard(self) -> None:
-        """Throw away the pipe and the sockets, with what is left in them."""
+        """Close the pipe and the sockets, with any bytes left in them."""
         pipe, self._pipe = self._pipe, None
         sockets, self._sockets = self._sockets, None
         for fd in pipe or ():

@@ -1,9 +1,8 @@
-"""Unmounting one's own mount, and no other.
+"""Unmounting this process's own mount, and no other.
 
-The law: what is unmounted is the last part of a path in a directory that has been
-entered, after a look at what is there; the path is never walked twice.  A name on which
-something is mounted is not renamed nor removed by anybody (``d_mountpoint`` in
-fs/namei.c).  None of this needs a descriptor.
+The law: enter the parent directory, check what is mounted at the name there, unmount the
+name; the path is never walked twice.  A name that is a mountpoint cannot be renamed or
+removed (``d_mountpoint`` in fs/namei.c).  None of this needs a descriptor.
 """
 
 from __future__ import annotations
@@ -35,27 +34,27 @@ __all__ = ["detach_here", "is_mounted", "unmount"]
 
 _logger = logging.getLogger(__name__)
 
-#: Its directory may be renamed while it is looked for, as often as somebody likes.
+#: The directory of a mount may be renamed at any time, and then the search is retried.
 _ATTEMPTS: Final = 100
 
-#: The step that looks for the mount at its place.
+#: The step that checks which mount is at the path.
 _FIND: Final = "find the mount"
 
-#: Either it is in use, or it was moved between two looks.
-_MAY_PASS: Final = frozenset({errno.EBUSY, errno.ENOENT, errno.ENOTDIR, errno.EINVAL})
+#: Errors that are retried: the mount is in use, or was moved between two checks.
+_RETRIED: Final = frozenset({errno.EBUSY, errno.ENOENT, errno.ENOTDIR, errno.EINVAL})
 
 
 def unmount(ours: MountEntry) -> None:
-    """Unmount one's own mount; returns when it is seen to be gone.
+    """Unmount this process's own mount; returns when the mount is gone.
 
-    To be called in a `MountThread`, for the current directory is changed.
+    Call it in a `MountThread`, for it changes the current directory.
 
-    Blocks while the kernel writes back, for which the server must go on answering
-    or have closed its device.  What is in use is taken out of the tree; the log
-    says who uses it.
+    Blocks while the kernel writes back its cache: the server must answer requests, or
+    have closed its device.  A mount that is in use is detached from the tree; the log
+    lists its users.
 
     Raises:
-      MountError: Another mount covers it, or it may not be unmounted.
+      MountError: Another mount covers it, or this user may not unmount it.
     """
     lazy = False
     error: MountError | None = None
@@ -67,10 +66,10 @@ def unmount(ours: MountEntry) -> None:
             try:
                 detach_here(_enter(ours, path), path, lazy=lazy)
             except MountError as exc:
-                if exc.errno not in _MAY_PASS:
+                if exc.errno not in _RETRIED:
                     raise
                 if exc.errno == errno.EBUSY and exc.step != _FIND and not lazy:
-                    _tell_who_uses(ours, path)
+                    _log_users(ours, path)
                     lazy = True
                 error = exc
     finally:
@@ -80,16 +79,16 @@ def unmount(ours: MountEntry) -> None:
 
 
 def is_mounted(ours: MountEntry) -> bool:
-    """Whether a mount is still there, as far as this thread can see.
+    """Return whether a mount still exists, as far as this thread can see.
 
     Raises:
-      MountError: /proc is not there, and the kernel is older than 6.8.
+      MountError: /proc is not mounted, and the kernel is older than 6.8.
     """
     return _place_of(ours) is not None
 
 
 def _place_of(ours: MountEntry) -> str | None:
-    """Return where a mount is now, for it moves with its parent; None if it is gone."""
+    """Return the current path of a mount, which moves with its parent; None if gone."""
     if ours.unique_id:
         try:
             return mount_point_of(ours.unique_id)
@@ -109,10 +108,10 @@ def _place_of(ours: MountEntry) -> str | None:
 
 
 def _enter(ours: MountEntry, path: str) -> str:
-    """Enter the directory of a mount, and return its name there.
+    """Enter the parent directory of a mount, and return the name of the mount.
 
     Raises:
-      MountError: Something else is there: it is covered, or has just been moved.
+      MountError: Another mount is there: ours is covered, or was just moved.
     """
     directory, name = os.path.split(path)
     name = name or "."
@@ -121,8 +120,8 @@ def _enter(ours: MountEntry, path: str) -> str:
         numbers = numbers_here(name)
     except OSError as exc:
         raise MountError(exc.errno or errno.EIO, path, _FIND) from None
-    # The kernel gives numbers away again at once: the same number, and even the same
-    # device, may be another mount.
+    # The kernel reuses numbers at once: the same mount_id, even with the same device,
+    # may be another mount.
     unique_id = ours.unique_id or numbers.unique_id
     if (numbers.mount_id, numbers.unique_id) != (ours.mount_id, unique_id):
         raise MountError(errno.EBUSY, path, _FIND)
@@ -130,15 +129,15 @@ def _enter(ours: MountEntry, path: str) -> str:
 
 
 def detach_here(name: str, path: str, *, lazy: bool) -> None:
-    """Unmount what is at a name of the current directory.
+    """Unmount what is mounted at a name of the current directory.
 
     Args:
       name: The name.
       path: The mountpoint, for errors.
-      lazy: Take it out of the tree even if it is in use (MNT_DETACH).
+      lazy: Detach it from the tree even if it is in use (MNT_DETACH).
 
     Raises:
-      MountError: EBUSY: it is in use; EPERM: it is not ours to unmount.
+      MountError: EBUSY: it is in use; EPERM: this user may not unmount it.
     """
     try:
         umount2(name, UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0))
@@ -148,17 +147,17 @@ def detach_here(name: str, path: str, *, lazy: bool) -> None:
         unmount_with_fusermount(name, path, lazy=lazy)
 
 
-def _tell_who_uses(ours: MountEntry, path: str) -> None:
-    """Log it; whatever is wrong with that does not hinder unmounting."""
+def _log_users(ours: MountEntry, path: str) -> None:
+    """Log the users of a mount; errors of that do not prevent unmounting."""
     below: list[str] = []
-    held = ""
+    users = ""
     with contextlib.suppress(Exception):
         found = mounts_below(ours.mount_id, read_mounts())
         below = [shown(entry.mount_point) for entry in found]
     with contextlib.suppress(Exception):
-        held = "; ".join(users_of(path))
-    held = held or "somebody unknown"
-    _logger.warning("%s is unmounted lazily, it is in use: %s", shown(path), held)
+        users = "; ".join(users_of(path))
+    users = users or "somebody unknown"
+    _logger.warning("%s is unmounted lazily, it is in use: %s", shown(path), users)
     if below:
         message = "%s: what is mounted on it is unmounted with it: %s"
         _logger.warning(message, shown(path), "; ".join(below))

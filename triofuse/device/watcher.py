@@ -1,8 +1,7 @@
-"""The program that unmounts one mount when the program that made it dies.
+"""The program that unmounts one mount when the process that made it dies.
 
-The law: it runs alone, as ``python -I -S watcher.py``, and so knows nothing of the
-rest of the package; `auto_unmount` starts it and is the other end of its stdin, a
-socket.
+The law: it runs as ``python -I -S watcher.py`` and imports nothing of the package.
+`auto_unmount` starts it; its stdin is a socket to that process.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ import select
 import struct
 import sys
 
-#: What it says: that it watches, and what has come of UNMOUNT.
+#: The messages that it sends: that it is ready, and the result of UNMOUNT.
 READY = b"r"
 GONE = b"g"
 STAYS = b"s"
 
-#: What it is told, after MOUNT: to unmount a mount that may live, or to go.
+#: The messages that it receives after MOUNT: unmount now, alive or dead, or exit.
 UNMOUNT = b"u"
 DISMISSED = b"d"
 
-#: What is to be watched: the numbers of the mount, the second one 0 if unknown.
+#: The first message that it receives: the numbers of the mount, unique_id 0 if unknown.
 MOUNT = struct.Struct("=QQ")  # mount_id unique_id
 
 #: linux/mount.h, linux/fcntl.h and linux/stat.h have these.
@@ -36,29 +35,29 @@ _SIZEOF_STATX = 256
 _STX_MNT_ID_OFFSET = 144
 
 
-#: What it does not say: that something else is at the place of the mount.
+#: A result that is not sent: another mount is at the path of the mount.
 _COVERED = b"c"
 
-#: How often the mount is looked for while its directory may be on the move.
+#: How often the mount is searched for; its directory may be renamed meanwhile.
 _ATTEMPTS = 100
 
-#: Milliseconds after which a mount that was covered is looked for again.
+#: Milliseconds after which a covered mount is checked again.
 _PERIOD = 1000
 
 
 def main() -> None:
-    """Wait for the end of the socket, then unmount what has died."""
+    """Wait until the socket is closed, then unmount the dead filesystem."""
     libc = ctypes.CDLL(None, use_errno=True)
-    _say(READY)
+    _send(READY)
     message = b""
-    while received := _hear():
+    while received := _receive():
         message += received
         if len(message) > MOUNT.size and message.endswith(UNMOUNT):
             message = message[: MOUNT.size]
-            _say(_unmount_now(libc, *MOUNT.unpack(message)))
-    if len(message) != MOUNT.size:  # nothing was mounted, or all was put in order
+            _send(_unmount_now(libc, *MOUNT.unpack(message)))
+    if len(message) != MOUNT.size:  # nothing was mounted, or DISMISSED was received
         return
-    # Until it is seen to be gone, or to live on elsewhere.
+    # Retry until the mount is gone, or another process is seen to serve it.
     with open("/proc/self/mountinfo", "rb") as mountinfo:
         changes = select.poll()
         changes.register(mountinfo, select.POLLPRI)
@@ -66,23 +65,23 @@ def main() -> None:
             changes.poll(_PERIOD)
 
 
-def _say(word: bytes) -> None:
+def _send(message: bytes) -> None:
     try:  # noqa: SIM105  (contextlib takes as long to import as all the rest)
-        os.write(0, word)
+        os.write(0, message)
     except OSError:
-        pass  # nobody is there any more
+        pass  # the server has died
 
 
-def _hear() -> bytes:
+def _receive() -> bytes:
     while True:
         try:
             return os.read(0, 64)
         except ConnectionResetError:
-            continue  # it died and has not read all: what it has said comes now
+            continue  # the server died with unread input; its messages follow
 
 
 def _unmount_now(libc: ctypes.CDLL, mount_id: int, unique_id: int) -> bytes:
-    """Unmount a mount, whether or not it lives; return GONE or STAYS."""
+    """Unmount a mount, alive or dead; return GONE or STAYS."""
     for _ in range(_ATTEMPTS):
         try:
             result = _unmount(libc, mount_id, unique_id, only_dead=False)
@@ -103,7 +102,7 @@ def _unmount(
     directory, _, name = path.rpartition(b"/")
     try:
         os.chdir(directory or b"/")
-        # Neither of these asks the filesystem anything: do_o_path() in fs/namei.c.
+        # Neither call sends a request to the filesystem: do_o_path() in fs/namei.c.
         fd = os.open(name or b".", _O_PATH | os.O_NOFOLLOW)
     except OSError:
         return _COVERED
@@ -113,16 +112,16 @@ def _unmount(
         return _COVERED if found[0] != mount_id else GONE
     if only_dead and not _is_dead(fd):
         return STAYS
-    # By the descriptor it is this mount and no other, whatever happens to the path.
+    # The descriptor names this mount even if the path changes.
     failed = libc.umount2(b"/proc/self/fd/%d" % fd, _MNT_DETACH)
     os.close(fd)
     if failed:
-        _ask_fusermount(name)
+        _run_fusermount(name)
     return GONE if not failed or _place_of(mount_id) is None else STAYS
 
 
 def _place_of(mount_id: int) -> bytes | None:
-    """Return where a mount is now; None if it is gone."""
+    """Return the current path of a mount; None if it is gone."""
     with open("/proc/self/mountinfo", "rb") as mountinfo:
         for line in mountinfo:
             fields = line.split(b" ")
@@ -132,8 +131,8 @@ def _place_of(mount_id: int) -> bytes | None:
 
 
 def _unescape(field: bytes) -> bytes:
-    # mangle() in fs/proc_namespace.c writes a space as \040. Not `re`: importing it
-    # takes as long as all the rest.
+    # mangle() in fs/proc_namespace.c writes a space as \040.  `re` is not used:
+    # importing it takes as long as all the rest.
     first, *others = field.split(b"\\")
     return first + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in others)
 
@@ -156,19 +155,19 @@ def _numbers(libc: ctypes.CDLL, fd: int) -> tuple[int, int]:
 
 
 def _is_dead(fd: int) -> bool:
-    """Whether nobody serves it: the device may have been passed on and live.
+    """Return whether no process serves the mount; another may have the device.
 
-    Waits as long as the server lets it.
+    Blocks until a server that is alive answers.
     """
     try:
         os.fstatvfs(fd)
     except OSError as exc:
-        # ECONNABORTED: it died while it was asked.
+        # ECONNABORTED: the connection ended during the request.
         return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False
 
 
-def _ask_fusermount(name: bytes) -> None:
+def _run_fusermount(name: bytes) -> None:
     program = sys.argv[1]
     if program:
         command = [program, "-u", "-z", "-q", "--", os.fsdecode(name)]
