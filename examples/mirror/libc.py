@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -174,6 +175,26 @@ def securebits() -> int:
 def set_securebits(bits: int) -> None:
     """Set them; it takes CAP_SETPCAP."""
     _prctl(_PR_SET_SECUREBITS, bits)
+
+
+_PIDFD_THREAD = os.O_EXCL  # since Linux 6.9
+_PIDFD_GET_INFO = 0xC040FF0B  # since Linux 6.13
+#: struct pidfd_info: mask, cgroup; pids, ruid, rgid, ... up to fsuid, fsgid; exit code.
+_PIDFD_INFO = struct.Struct("=16x9I2I4x")
+
+
+def filesystem_ids(pid: int) -> tuple[int, int]:
+    """Return uid and gid with which a thread acts on files.
+
+    Raises:
+      OSError: There is no such thread, or the kernel is too old to say so.
+    """
+    fd = os.pidfd_open(pid, _PIDFD_THREAD)
+    try:
+        info = fcntl.ioctl(fd, _PIDFD_GET_INFO, bytes(_PIDFD_INFO.size))
+    finally:
+        os.close(fd)
+    return _PIDFD_INFO.unpack(info)[-2:]
 
 
 _CAP_HEADER = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, me

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from mirror.credentials import Caller
+from mirror.credentials import ids_of
 from mirror.nodes import Nodes
 from mirror.room import Room
 from triofuse import Entry, FileAttr, Forget, Notifier, Request
@@ -74,7 +74,7 @@ class Tree:
             for label, value in labels:
                 os.setxattr(f"/proc/self/fd/{fd}", label, value)
             status = os.stat(fd)
-            nodeid = self.nodes.enter(fd, status, place, lambda: Caller.of(request).uid)
+            nodeid = self.nodes.enter(fd, status, place, lambda: ids_of(request)[0])
         except OSError:
             os.close(fd)
             raise

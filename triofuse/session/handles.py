@@ -88,7 +88,7 @@ class Handles:
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
         try:
-            if Opcode.OPEN in self._needless:
+            if self._needless and Opcode.OPEN in self._needless:
                 return _UNOPENED
             opened = await self._filesystem.open(request)
         except FuseError as exc:
@@ -109,7 +109,7 @@ class Handles:
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
         try:
-            if Opcode.OPENDIR in self._needless:
+            if self._needless and Opcode.OPENDIR in self._needless:
                 return _UNOPENED_DIRECTORY
             opened = await self._filesystem.opendir(request)
         except FuseError as exc:
@@ -120,10 +120,9 @@ class Handles:
 
     async def release(self, request: Release) -> None:
         """Release a file's handle."""
-        if (
-            self._drop((request.nodeid, request.fh))
-            or Opcode.OPEN not in self._needless
-        ):
+        was_open = self._drop((request.nodeid, request.fh))
+        # First the set, mostly empty: an Opcode is hashed by Python code.
+        if was_open or not self._needless or Opcode.OPEN not in self._needless:
             await self._filesystem.release(request)
 
     async def releasedir(self, request: Releasedir) -> None:
@@ -196,7 +195,7 @@ class Handles:
     def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
         """Note a file's handle, and return it with what may be behind the file."""
         self._note(Release, nodeid, opened, flags)
-        if opened.flags & _ENDLESS:
+        if int(opened.flags) & _ENDLESS:  # an IntFlag takes a microsecond for it
             self._endless.add((nodeid, opened.fh))
         return self._backings.opened(nodeid, opened)
 
@@ -228,7 +227,8 @@ class Handles:
             self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
-            self._endless.discard(key)
+            if self._endless:
+                self._endless.discard(key)
         return was_open
 
 
@@ -238,7 +238,8 @@ def _pair(created: tuple[Entry, Opened]) -> tuple[Entry, Opened]:
     Raises:
       ReplyError: It is something else.
     """
-    match created:
-        case (Entry(), Opened()):
+    if type(created) is tuple and len(created) == 2:
+        entry, opened = created
+        if isinstance(entry, Entry) and isinstance(opened, Opened):
             return created
     raise ReplyError(CREATED.mistake_in(created))
