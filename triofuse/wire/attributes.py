@@ -99,6 +99,12 @@ def encode_entry(entry: Entry, request: object) -> bytes:
     if blocks is None:
         blocks = (attr.size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
+    asec, ansec = atime // _NS, atime % _NS
+    if atime is mtime and mtime is ctime:  # nobody gave them
+        msec = csec = asec
+        mnsec = cnsec = ansec
+    else:
+        msec, mnsec, csec, cnsec = mtime // _NS, mtime % _NS, ctime // _NS, ctime % _NS
     entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
     attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
     return _pack_entry(
@@ -111,12 +117,12 @@ def encode_entry(entry: Entry, request: object) -> bytes:
         attr.ino,
         attr.size,
         blocks,
-        atime // _NS,
-        mtime // _NS,
-        ctime // _NS,
-        atime % _NS,
-        mtime % _NS,
-        ctime % _NS,
+        asec,
+        msec,
+        csec,
+        ansec,
+        mnsec,
+        cnsec,
         attr.mode,
         attr.nlink,
         attr.uid,
@@ -139,6 +145,12 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
     if blocks is None:
         blocks = (attr.size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
+    asec, ansec = atime // _NS, atime % _NS
+    if atime is mtime and mtime is ctime:  # nobody gave them
+        msec = csec = asec
+        mnsec = cnsec = ansec
+    else:
+        msec, mnsec, csec, cnsec = mtime // _NS, mtime % _NS, ctime // _NS, ctime % _NS
     valid, valid_nsec = _duration(attr.attr_valid)
     return _pack_attr(
         valid,
@@ -146,12 +158,12 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
         attr.ino,
         attr.size,
         blocks,
-        atime // _NS,
-        mtime // _NS,
-        ctime // _NS,
-        atime % _NS,
-        mtime % _NS,
-        ctime % _NS,
+        asec,
+        msec,
+        csec,
+        ansec,
+        mnsec,
+        cnsec,
         attr.mode,
         attr.nlink,
         attr.uid,
