@@ -238,8 +238,9 @@ def _pair(created: tuple[Entry, Opened]) -> tuple[Entry, Opened]:
     Raises:
       ReplyError: It is something else.
     """
-    if type(created) is tuple and len(created) == 2:
-        entry, opened = created
+    answer: object = created
+    if type(answer) is tuple and len(answer) == 2:
+        entry, opened = answer
         if isinstance(entry, Entry) and isinstance(opened, Opened):
             return created
     raise ReplyError(CREATED.mistake_in(created))
