@@ -53,8 +53,9 @@ VALID = math.inf
 COPY_MAX = 1 << 21
 #: Names of which READDIRPLUS makes no lookup.
 DOTS = (".", "..")
-#: PyPy has no name for it.
+#: PyPy has no names for these.
 SEEK_DATA = 3
+O_ACCMODE = os.O_WRONLY | os.O_RDWR
 
 
 class MemFS(triofuse.Filesystem):
@@ -365,7 +366,7 @@ class MemFS(triofuse.Filesystem):
         file.opens += 1
         # The handle's number says which locks end with it, and who may have written.
         fh = next(self._handles)
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        if flags & O_ACCMODE != os.O_RDONLY:
             self._writers.add(fh)
             file.writers += 1
         return Opened(fh, triofuse.OpenFlags.KEEP_CACHE)

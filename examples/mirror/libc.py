@@ -32,6 +32,9 @@ _path, _pointer = ctypes.c_char_p, ctypes.c_void_p
 
 _capget = _declare("capget", _pointer, _pointer)
 _capset = _declare("capset", _pointer, _pointer)
+_copy_file_range = _declare(
+    "copy_file_range", _int, _pointer, _int, _pointer, _size_t, _uint
+)
 _fallocate = _declare("fallocate", _int, _int, _off_t, _off_t)
 _name_to_handle_at = _declare(
     "name_to_handle_at", _int, _path, _pointer, _pointer, _int
@@ -47,6 +50,11 @@ _statx = _declare("statx", _int, _path, _int, _uint, _pointer)
 _syncfs = _declare("syncfs", _int)
 _utimensat = _declare("utimensat", _int, _path, _pointer, _int)
 
+#: PyPy has no names for these.  Source: asm-generic/fcntl.h.
+O_ACCMODE = os.O_WRONLY | os.O_RDWR
+O_PATH = getattr(os, "O_PATH", 0o10000000)
+O_TMPFILE = getattr(os, "O_TMPFILE", 0o20000000 | os.O_DIRECTORY)
+
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 
@@ -54,6 +62,17 @@ _AT_EMPTY_PATH = 0x1000
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """Change the space of a file: all of fallocate(2), not just posix_fallocate."""
     _fallocate(fd, mode, offset, length)
+
+
+def copy_file_range(src: int, dst: int, count: int, at: int, to: int) -> int:
+    """Copy up to ``count`` bytes from offset ``at`` to offset ``to``; return how many.
+
+    PyPy has no such call.
+    """
+    offsets = _off_t(at), _off_t(to)
+    return _copy_file_range(
+        src, ctypes.byref(offsets[0]), dst, ctypes.byref(offsets[1]), count, 0
+    )
 
 
 def syncfs(fd: int) -> None:
@@ -116,7 +135,7 @@ def handle_of(fd: int) -> tuple[bytes, int]:
 
 def open_handle(mount_fd: int, handle: bytes) -> int:
     """Open an inode with O_PATH; ``mount_fd`` is anything open on its mount."""
-    return _open_by_handle_at(mount_fd, handle, os.O_PATH | os.O_NOFOLLOW)
+    return _open_by_handle_at(mount_fd, handle, O_PATH | os.O_NOFOLLOW)
 
 
 def reopen(path: str, flags: int, append: int) -> int:
