@@ -34,6 +34,7 @@ import math
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable
 
 import attrs
@@ -394,7 +395,8 @@ def main() -> None:
     )
     # Nodes live long and make no cycles.  To look for some among a million of them
     # would hold everybody up for a second each time; the young are looked at as ever.
-    gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
+    if sys.implementation.name == "cpython":
+        gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
     triofuse.run(MemFS(args.size), args.mountpoint, options)
 
 

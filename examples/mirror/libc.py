@@ -111,14 +111,13 @@ def birth(fd: int) -> tuple[int | None, int]:
     """Return when an inode was made, if that is known, and its STATX_ATTR_ bits."""
     buffer = ctypes.create_string_buffer(256)
     _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer)
-    mask, _, attributes, seconds, ns = _STATX.unpack_from(buffer)
+    mask, _, attributes, seconds, ns = _STATX.unpack_from(buffer.raw)
     known = mask & _STATX_BTIME
     return (seconds * 1_000_000_000 + ns if known else None), attributes
 
 
 _HANDLE = struct.Struct("=Ii")  # struct file_handle: size, type, then the bytes
 _MAX_HANDLE_SZ = 128
-_Handle = ctypes.c_char * (_HANDLE.size + _MAX_HANDLE_SZ)
 
 
 def handle_of(fd: int) -> tuple[bytes, int]:
@@ -126,10 +125,10 @@ def handle_of(fd: int) -> tuple[bytes, int]:
 
     The handle outlives the descriptor, and even the inode: it names no other.
     """
-    handle, mount = _Handle(), ctypes.c_int()
-    _HANDLE.pack_into(handle, 0, _MAX_HANDLE_SZ, 0)
+    room, mount = _HANDLE.pack(_MAX_HANDLE_SZ, 0), ctypes.c_int()
+    handle = ctypes.create_string_buffer(room, _HANDLE.size + _MAX_HANDLE_SZ)
     _name_to_handle_at(fd, b"", handle, ctypes.byref(mount), _AT_EMPTY_PATH)
-    size, _ = _HANDLE.unpack_from(handle)
+    size, _ = _HANDLE.unpack_from(handle.raw)
     return handle.raw[: _HANDLE.size + size], mount.value
 
 
@@ -174,7 +173,7 @@ def getdents(fd: int, offset: int, size: int) -> Iterator[Dirent]:
     """
     os.lseek(fd, offset, os.SEEK_SET)
     buffer = ctypes.create_string_buffer(size)
-    records = memoryview(buffer)[: _getdents64(fd, buffer, size)].cast("B")
+    records = memoryview(ctypes.string_at(buffer, _getdents64(fd, buffer, size)))
     while records:
         ino, next_offset, length, kind = _DIRENT.unpack_from(records)
         name, _, _ = bytes(records[_DIRENT.size : length]).partition(b"\0")
