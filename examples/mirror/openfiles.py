@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 
+from mirror import libc
 from mirror.credentials import ids_of, writing_as
 from mirror.shares import Shares
 from triofuse import Opened, Request
@@ -85,7 +86,7 @@ class OpenFiles:
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & kept)
         file = self._files[fd]
         file.nodeid = nodeid
-        if flags & os.O_ACCMODE:
+        if flags & libc.O_ACCMODE:
             file.writer = ids_of(request)
         return self._backed_answer(file, fd) if self._backed else Opened(fd)
 

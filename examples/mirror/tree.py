@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from mirror import libc
 from mirror.credentials import ids_of
 from mirror.nodes import Nodes
 from mirror.room import Room
@@ -57,7 +58,7 @@ class Tree:
             fd = self.nodes.parent(request.nodeid)
         else:
             parent = self.nodes.fd(request.nodeid)
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
+            fd = os.open(name, libc.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
         return self.enter(request, fd, name, labels)
 
     def enter(self, request: Request, fd: int, name: str, labels: Labels = ()) -> Entry:
