@@ -13,7 +13,7 @@ import math
 import os
 import struct
 import time
-from typing import Final
+from typing import Final, TypeGuard
 
 import attrs
 import trio
@@ -79,6 +79,8 @@ class Complaints:
         """
         cause = unwrapped(exc)
         if isinstance(cause, OSError):
+            if not _is_errno(cause.errno):
+                self._name_errno(operation, request, cause)
             return
         if isinstance(cause, BaseExceptionGroup):
             cancelled, others = cause.split(trio.Cancelled)
@@ -102,6 +104,17 @@ class Complaints:
         if self.strict:
             raise exc
 
+    def _name_errno(
+        self, operation: Operation, request: Request | None, exc: OSError
+    ) -> None:
+        method = f"{type(self._filesystem).__name__}.{operation.method}()"
+        mistake = (
+            f"{method} raised {exc!r:.80}, whose errno is {exc.errno!r}: "
+            "write FuseError(errno.ENOENT), for instance"
+        )
+        if self._is_new(mistake):
+            _log.error("%s.  The caller got EIO: %r", mistake, request, exc_info=exc)
+
     def _mistake(
         self, operation: Operation, exc: Exception, value: object
     ) -> str | None:
@@ -118,7 +131,9 @@ class Complaints:
 
     def _cannot_be_awaited(self, operation: Operation, method: str) -> str | None:
         function = getattr(self._filesystem, operation.method)
-        if inspect.isasyncgenfunction(function):
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(
+            function
+        ):
             return f"{method} {NO_GENERATOR}"
         if not inspect.iscoroutinefunction(function):
             return f"{method} returned what cannot be awaited; write 'async def'"
@@ -158,9 +173,13 @@ def errno_of(exc: BaseException, serving: Serving) -> int:
     if not isinstance(cause, OSError):
         return errno.EIO
     error = cause.errno
-    if error is None or not 0 < error <= _MAX_ERRNO:
-        _log.error("an OSError without a usable errno becomes EIO", exc_info=exc)
+    if not _is_errno(error):
         return errno.EIO
     if error == errno.ENOSYS and not isinstance(cause, FuseError):
         return errno.EOPNOTSUPP
     return error
+
+
+def _is_errno(number: object) -> TypeGuard[int]:
+    """Whether a caller can be told this; ``OSError("text")`` has None, for instance."""
+    return isinstance(number, int) and 0 < number <= _MAX_ERRNO

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import attrs
 import trio
@@ -59,14 +60,15 @@ def interruptible_opcodes(filesystem: Filesystem) -> frozenset[int]:
       ValueError: ``Filesystem.interruptible`` has something else than the names of
         methods.
     """
-    names: Collection[str] = filesystem.interruptible
+    names: Any = filesystem.interruptible
     opcodes = {row.method: opcode for opcode, row in OPERATIONS.items()}
-    unknown = {names} if isinstance(names, str) else set(names) - opcodes.keys()
+    is_set = isinstance(names, Collection) and not isinstance(names, str)
+    unknown = {n for n in names if n not in opcodes} if is_set else {names}
     if unknown:
         name = type(filesystem).__name__
         message = (
             f"{name}.interruptible is {names!r}; a set of the names of methods is due: "
-            f"there is no {min(unknown)!r}"
+            f"there is no {min(unknown, key=repr)!r}"
         )
         raise ValueError(message)
     return _BY_NATURE | {opcodes[name] for name in names}
