@@ -103,7 +103,7 @@ def test_every_answer_is_known() -> None:
     assert {*FORMATS, Opcode.WRITE} == set(ANSWERS)
 
 
-_KINDS = {Opcode.MKDIR: stat.S_IFDIR, Opcode.SYMLINK: stat.S_IFLNK}
+_KINDS: dict[int, int] = {Opcode.MKDIR: stat.S_IFDIR, Opcode.SYMLINK: stat.S_IFLNK}
 
 
 @fuzzed(1500)

@@ -88,16 +88,21 @@ def encode_name(name: str) -> bytes:
     return name.encode(ENCODING, ENCODING_ERRORS)
 
 
-def encode_nothing(value: None, request: r.Request) -> Buffer:
+def encode_nothing(value: object, request: r.Request) -> Buffer:
     """Encode success.
 
     Raises:
-      ReplyError: There is a value: most likely an errno, or False for a refusal, which
-        the kernel would never hear of.
+      ReplyError: The value is an errno, or False for a refusal, which the kernel would
+        never hear of.  What else is returned means nothing.
     """
-    if value is not None:
+    if value is not None and _is_refusal(value):
         raise ReplyError(replies.NOTHING.instead_of(value))
     return b""
+
+
+def _is_refusal(value: object) -> bool:
+    """Whether a value says no, as in C or in other libraries."""
+    return value is False or (type(value) is int and value != 0)
 
 
 def encode_opened(opened: Opened, request: r.Request) -> Buffer:
