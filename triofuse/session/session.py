@@ -295,7 +295,12 @@ class Session:
     ) -> None:
         """Start the tasks; the reader ends them all."""
         signals = Signals(
-            self._pending, handles, self.filesystem, self.look, service.answer, nursery
+            self._pending,
+            handles,
+            self.filesystem,
+            self.look,
+            service.answer_interrupted,
+            nursery,
         )
         control = Control(nursery, handles, service, signals, self.notifier)
         intake = Intake(
