@@ -154,7 +154,8 @@ async def test_a_signal_that_ends_a_poll_makes_no_file_fail() -> None:
         await sleeping.arrived.wait()
         (unique,) = kernel.pending
         await kernel.interrupt(unique, fatal=False)
-        woken = await kernel.notifications.receive()
+        with trio.fail_after(10):
+            woken = await kernel.notifications.receive()
 
     assert (ready, sleeping.ended) == ([0], ["cancelled"])
     assert (woken.code, woken.fields["kh"]) == (NotifyCode.POLL, 7)
