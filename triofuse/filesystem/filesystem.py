@@ -52,7 +52,7 @@ class Filesystem:
     ``trio.CancelScope``.  One that the caller survives, a timer's or SIGWINCH, changes
     nothing, as on a local filesystem, but for what waits by its nature: `setlkw`,
     `poll`, and `read` of a file that is opened with DIRECT_IO, NONSEEKABLE or STREAM.
-    Those any signal cancels, and the caller gets EINTR.
+    Those any signal cancels, and the caller gets EINTR; dropping a lock is none of them.
 
     A caller that /proc does not show (of another pid namespace, or with ``hidepid``)
     may have died of its signal or not: the method has a second to end by itself.

@@ -296,7 +296,12 @@ class Session:
     ) -> None:
         """Start the tasks."""
         signals = Signals(
-            self._pending, handles, self.filesystem, self.look, service.answer, nursery
+            self._pending,
+            handles,
+            self.filesystem,
+            self.look,
+            service.answer_interrupted,
+            nursery,
         )
         control = Control(nursery, handles, service, signals, self.notifier)
         receiver = Receiver(

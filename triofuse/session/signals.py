@@ -8,7 +8,6 @@ answered, for the next may be fatal.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -18,11 +17,12 @@ import trio
 
 from triofuse.device.callers import Standing, standing_of
 from triofuse.filesystem.filesystem import Filesystem
-from triofuse.filesystem.requests import Read
+from triofuse.filesystem.flags import LockType
+from triofuse.filesystem.requests import Read, Setlkw
 from triofuse.session.handles import Handles
 from triofuse.session.pending import UNINTERRUPTED, Fate, Pending
 from triofuse.session.scheduling.arrival import Arrival
-from triofuse.wire.decode import peek_caller
+from triofuse.wire.decode import Message, peek_caller
 from triofuse.wire.errors import ProtocolError
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import OPERATIONS
@@ -82,7 +82,7 @@ class Signals:
     _handles: Handles
     _filesystem: Filesystem
     _look: Look
-    _answer: Callable[[int, int], Awaitable[None]]
+    _answer: Callable[[int, int, Message], Awaitable[None]]
     _nursery: trio.Nursery
     _interruptible: frozenset[int] = attrs.field(init=False)
     #: Since when requests have gone on in spite of a signal, by ``unique``.
@@ -101,7 +101,7 @@ class Signals:
             return True
         since = trio.current_time()
         if self._gives_way(arrival) or self._is_over(arrival, since):
-            self._cancel(unique)
+            self._cancel(arrival)
         else:
             if not self._survived:
                 self._nursery.start_soon(self._watch)
@@ -126,20 +126,23 @@ class Signals:
                 del self._survived[unique]
             elif self._is_over(arrival, since):
                 del self._survived[unique]
-                self._cancel(unique)
+                self._cancel(arrival)
 
     def _gives_way(self, arrival: Arrival) -> bool:
         """Whether any signal ends a request."""
         opcode, _, message, _ = arrival
-        if opcode in self._interruptible:
-            return True
-        if opcode != Opcode.READ:
+        if opcode != Opcode.READ and opcode not in self._interruptible:
             return False
         try:
-            read = OPERATIONS[opcode].decode(message)
+            request = OPERATIONS[opcode].decode(message)
         except ProtocolError:
             return False
-        return isinstance(read, Read) and self._handles.is_endless(read.nodeid, read.fh)
+        match request:
+            case Setlkw():  # unlocking comes this way as well, and waits for nobody
+                return request.lock.type != LockType.UNLCK
+            case Read() if opcode not in self._interruptible:
+                return self._handles.is_endless(request.nodeid, request.fh)
+        return True
 
     def _is_over(self, arrival: Arrival, since: float) -> bool:
         """Whether the caller dies, or may have died unseen a while ago."""
@@ -150,6 +153,7 @@ class Signals:
             return trio.current_time() >= since + _UNSEEN
         return standing is Standing.DYING
 
-    def _cancel(self, unique: int) -> None:
+    def _cancel(self, arrival: Arrival) -> None:
+        opcode, unique, message, _ = arrival
         if self._pending.interrupt(unique) is Fate.NEVER_STARTED:
-            self._nursery.start_soon(self._answer, unique, errno.EINTR)
+            self._nursery.start_soon(self._answer, opcode, unique, message)
