@@ -172,11 +172,11 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
     Raises:
       ReplyError: The kernel would answer EIO.
     """
-    if attr.mode not in _modes or attr.size > _MOST:
+    mode, size, blocks = attr.mode, attr.size, attr.blocks
+    if mode not in _modes or size > _MOST:
         _check_attr(attr)
-    blocks = attr.blocks
     if blocks is None:
-        blocks = (attr.size + 511) >> 9
+        blocks = (size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
     asec, ansec = atime // _NS, atime % _NS
     if atime is mtime and mtime is ctime:  # nobody gave them
@@ -189,7 +189,7 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
         valid,
         valid_nsec,
         attr.ino,
-        attr.size,
+        size,
         blocks,
         asec,
         msec,
@@ -197,7 +197,7 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
         ansec,
         mnsec,
         cnsec,
-        attr.mode,
+        mode,
         attr.nlink,
         attr.uid,
         attr.gid,
