@@ -34,6 +34,7 @@ import math
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterable
 
 import attrs
@@ -53,8 +54,9 @@ VALID = math.inf
 COPY_MAX = 1 << 21
 #: Names of which READDIRPLUS makes no lookup.
 DOTS = (".", "..")
-#: PyPy has no name for it.
+#: PyPy has no names for these.
 SEEK_DATA = 3
+O_ACCMODE = os.O_WRONLY | os.O_RDWR
 
 
 class MemFS(triofuse.Filesystem):
@@ -365,7 +367,7 @@ class MemFS(triofuse.Filesystem):
         file.opens += 1
         # The handle's number says which locks end with it, and who may have written.
         fh = next(self._handles)
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        if flags & O_ACCMODE != os.O_RDONLY:
             self._writers.add(fh)
             file.writers += 1
         return Opened(fh, triofuse.OpenFlags.KEEP_CACHE)
@@ -393,7 +395,8 @@ def main() -> None:
     )
     # Nodes live long and make no cycles.  To look for some among a million of them
     # would hold everybody up for a second each time; the young are looked at as ever.
-    gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
+    if sys.implementation.name == "cpython":
+        gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
     triofuse.run(MemFS(args.size), args.mountpoint, options)
 
 

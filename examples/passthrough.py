@@ -80,7 +80,7 @@ THREADS = 8
 #: What is passed on of open(2).  O_APPEND is not: the kernel says where to write;
 #: only an append-only file (chattr +a) opens in no other way.
 #: O_SYNC is not: an FSYNC follows.  O_DIRECT is, to fail where SOURCE has none.
-OPEN_FLAGS = os.O_ACCMODE | os.O_NOATIME | os.O_DIRECT
+OPEN_FLAGS = libc.O_ACCMODE | os.O_NOATIME | os.O_DIRECT
 
 
 class Passthrough(triofuse.Filesystem):
@@ -167,7 +167,7 @@ class Passthrough(triofuse.Filesystem):
             raise FuseError(errno.ESTALE) from None
 
     async def tmpfile(self, request: triofuse.Tmpfile) -> tuple[Entry, Opened]:
-        flags = request.flags & (OPEN_FLAGS | os.O_EXCL) | os.O_TMPFILE
+        flags = request.flags & (OPEN_FLAGS | os.O_EXCL) | libc.O_TMPFILE
 
         def act() -> int:
             return os.open(self._tree.path(request.nodeid), flags, request.mode)
@@ -184,7 +184,7 @@ class Passthrough(triofuse.Filesystem):
             request, lambda: making_as_caller(request, act, request.umask)
         )
         try:
-            node = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
+            node = os.open(f"/proc/self/fd/{fd}", libc.O_PATH)
             labels = request.security_contexts
             entry = self._tree.enter(request, node, request.name, labels)
         except OSError:
@@ -297,7 +297,7 @@ class Passthrough(triofuse.Filesystem):
 
     def _is_writable_memory(self, request: triofuse.Open | triofuse.Create) -> bool:
         """Whether the kernel may map SOURCE's own pages to be written to."""
-        return self._backed and request.flags & os.O_ACCMODE == os.O_RDWR
+        return self._backed and request.flags & libc.O_ACCMODE == os.O_RDWR
 
     async def read(self, request: triofuse.Read) -> FileData:
         self._tree.is_read_here(request.nodeid)
@@ -342,7 +342,7 @@ class Passthrough(triofuse.Filesystem):
 
         def act() -> int:
             with self._files.as_writer(request.fh_out):
-                return os.copy_file_range(*ends, *offsets)
+                return libc.copy_file_range(*ends, *offsets)
 
         in_thread = partial(charged_anywhere, request, act)
         return await trio.to_thread.run_sync(in_thread, limiter=self._threads)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Unpack
+from typing import NoReturn, Unpack
 
 import attrs
 import trio
@@ -92,6 +92,17 @@ class _Uninterrupted(AbstractAsyncContextManager[Session]):
 
     _context: AbstractAsyncContextManager[Session]
     _pid: int = attrs.field(factory=os.getpid, init=False)
+
+    def __enter__(self) -> NoReturn:
+        """Say what to write, as trio's nurseries do."""
+        raise RuntimeError("write 'async with triofuse.mount(...)', not 'with'")
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing: it is never entered so."""
+
+    def __await__(self) -> NoReturn:
+        """Say likewise what to write."""
+        raise RuntimeError("write 'async with triofuse.mount(...)', not 'await'")
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Session:

@@ -112,9 +112,12 @@ class Node:
         """Check that a SETATTR of nothing may call for `drop_privileges`.
 
         The kernel sends it before a write, and for chown(2) of nothing, which only the
-        owner and root may do.  Nobody writes who has not opened the file for it.
+        owner and root may do, unless there is nothing to take away.  Nobody writes who
+        has not opened the file for it.
         """
-        if request.uid not in (0, self.attr.uid):
+        has_set_ids = self.attr.mode & (stat.S_ISUID | stat.S_ISGID)
+        gives = has_set_ids or CAPABILITIES in self.xattrs
+        if gives and request.uid not in (0, self.attr.uid):
             raise FuseError(errno.EPERM)
 
     def shed(self) -> bool:

@@ -33,8 +33,8 @@ OVERHEAD = 256
 
 #: How much released memory is kept for the next who needs some, bytes: to zero it costs
 #: less than to ask the operating system for other memory.
-WARM = 1 << 18
-_ZEROS = bytes(WARM)
+WARM = 1 << 20
+_ZEROS = memoryview(bytes(WARM))
 
 #: linux/mman.h: no promise that there is memory for all of it.  The mmap module has
 #: the name since Python 3.13.

@@ -14,7 +14,7 @@ import os
 import stat
 
 from mirror import libc
-from mirror.credentials import Caller, Capability, acting_as, charged
+from mirror.credentials import Caller, Capability, charged, ids_of, writing_as
 from triofuse import (
     FuseError,
     Listxattr,
@@ -64,10 +64,10 @@ def take_set_ids(file: str | int, request: Request) -> None:
 
 def set_extended(path: str, request: Setxattr) -> None:
     """Set an extended attribute; its space is the caller's."""
-    caller = Caller.of(request)
+    ids = ids_of(request)
 
     def act() -> None:
-        with acting_as(caller.uid, caller.gid, 0):
+        with writing_as(*ids):
             os.setxattr(path, request.name, request.value, request.flags)
 
     charged(request, act)
@@ -103,7 +103,7 @@ def _refuse_stranger(status: os.stat_result, request: Request) -> None:
     """Refuse chown(2) to nobody else, which would take both bits, to a stranger."""
     if not stat.S_ISREG(status.st_mode) or not status.st_mode & _SET_IDS:
         return
-    if Caller.of(request).uid not in (0, status.st_uid):
+    if ids_of(request)[0] not in (0, status.st_uid):
         raise FuseError(errno.EPERM)
 
 

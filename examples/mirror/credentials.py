@@ -66,10 +66,10 @@ class Caller:
         try:
             with open(f"/proc/{request.pid}/status", "rb", buffering=0) as file:
                 status = file.read(8192)
-            fields = dict(line.partition(b":")[::2] for line in status.split(b"\n"))
-            uid, gid = (int(fields[name].split()[3]) for name in (b"Uid", b"Gid"))
-            groups = frozenset(map(int, fields[b"Groups"].split()))
-            ours = int(fields[b"CapEff"], 16) if _is_in_our_namespace(request) else 0
+            uid, gid = (int(_words(status, name)[3]) for name in (b"Uid", b"Gid"))
+            groups = frozenset(map(int, _words(status, b"Groups")))
+            (effective,) = _words(status, b"CapEff")
+            ours = int(effective, 16) if _is_in_our_namespace(request) else 0
         except (OSError, KeyError):
             known = request.uid != _NO_ID
             return cls(*((request.uid, request.gid) if known else (NOBODY, NOBODY)))
@@ -82,6 +82,23 @@ class Caller:
     def is_in(self, gid: int) -> bool:
         """Whether a group is among its own."""
         return gid == self.gid or gid in self.groups
+
+
+def _words(status: bytes, name: bytes) -> list[bytes]:
+    """Return what a line of a status says."""
+    _, found, rest = status.partition(b"\n" + name + b":")
+    if not found:
+        raise KeyError(name)
+    return rest.partition(b"\n")[0].split()
+
+
+def ids_of(request: Request) -> tuple[int, int]:
+    """Return uid and gid of a `Caller`, in a tenth of the time where the kernel can."""
+    try:
+        return libc.filesystem_ids(request.pid)
+    except OSError:
+        caller = Caller.of(request)
+        return caller.uid, caller.gid
 
 
 def _is_in_our_namespace(request: Request) -> bool:

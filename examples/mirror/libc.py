@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ _path, _pointer = ctypes.c_char_p, ctypes.c_void_p
 
 _capget = _declare("capget", _pointer, _pointer)
 _capset = _declare("capset", _pointer, _pointer)
+_copy_file_range = _declare(
+    "copy_file_range", _int, _pointer, _int, _pointer, _size_t, _uint
+)
 _fallocate = _declare("fallocate", _int, _int, _off_t, _off_t)
 _name_to_handle_at = _declare(
     "name_to_handle_at", _int, _path, _pointer, _pointer, _int
@@ -47,6 +51,11 @@ _statx = _declare("statx", _int, _path, _int, _uint, _pointer)
 _syncfs = _declare("syncfs", _int)
 _utimensat = _declare("utimensat", _int, _path, _pointer, _int)
 
+#: PyPy has no names for these.  Source: asm-generic/fcntl.h.
+O_ACCMODE = os.O_WRONLY | os.O_RDWR
+O_PATH = getattr(os, "O_PATH", 0o10000000)
+O_TMPFILE = getattr(os, "O_TMPFILE", 0o20000000 | os.O_DIRECTORY)
+
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 
@@ -54,6 +63,17 @@ _AT_EMPTY_PATH = 0x1000
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """Change the space of a file: all of fallocate(2), not just posix_fallocate."""
     _fallocate(fd, mode, offset, length)
+
+
+def copy_file_range(src: int, dst: int, count: int, at: int, to: int) -> int:
+    """Copy up to ``count`` bytes from offset ``at`` to offset ``to``; return how many.
+
+    PyPy has no such call.
+    """
+    offsets = _off_t(at), _off_t(to)
+    return _copy_file_range(
+        src, ctypes.byref(offsets[0]), dst, ctypes.byref(offsets[1]), count, 0
+    )
 
 
 def syncfs(fd: int) -> None:
@@ -92,14 +112,13 @@ def birth(fd: int) -> tuple[int | None, int]:
     """Return when an inode was made, if that is known, and its STATX_ATTR_ bits."""
     buffer = ctypes.create_string_buffer(256)
     _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer)
-    mask, _, attributes, seconds, ns = _STATX.unpack_from(buffer)
+    mask, _, attributes, seconds, ns = _STATX.unpack_from(buffer.raw)
     known = mask & _STATX_BTIME
     return (seconds * 1_000_000_000 + ns if known else None), attributes
 
 
 _HANDLE = struct.Struct("=Ii")  # struct file_handle: size, type, then the bytes
 _MAX_HANDLE_SZ = 128
-_Handle = ctypes.c_char * (_HANDLE.size + _MAX_HANDLE_SZ)
 
 
 def handle_of(fd: int) -> tuple[bytes, int]:
@@ -107,16 +126,16 @@ def handle_of(fd: int) -> tuple[bytes, int]:
 
     The handle outlives the descriptor, and even the inode: it names no other.
     """
-    handle, mount = _Handle(), ctypes.c_int()
-    _HANDLE.pack_into(handle, 0, _MAX_HANDLE_SZ, 0)
+    room, mount = _HANDLE.pack(_MAX_HANDLE_SZ, 0), ctypes.c_int()
+    handle = ctypes.create_string_buffer(room, _HANDLE.size + _MAX_HANDLE_SZ)
     _name_to_handle_at(fd, b"", handle, ctypes.byref(mount), _AT_EMPTY_PATH)
-    size, _ = _HANDLE.unpack_from(handle)
+    size, _ = _HANDLE.unpack_from(handle.raw)
     return handle.raw[: _HANDLE.size + size], mount.value
 
 
 def open_handle(mount_fd: int, handle: bytes) -> int:
     """Open an inode with O_PATH; ``mount_fd`` is anything open on its mount."""
-    return _open_by_handle_at(mount_fd, handle, os.O_PATH | os.O_NOFOLLOW)
+    return _open_by_handle_at(mount_fd, handle, O_PATH | os.O_NOFOLLOW)
 
 
 def reopen(path: str, flags: int, append: int) -> int:
@@ -155,7 +174,7 @@ def getdents(fd: int, offset: int, size: int) -> Iterator[Dirent]:
     """
     os.lseek(fd, offset, os.SEEK_SET)
     buffer = ctypes.create_string_buffer(size)
-    records = memoryview(buffer)[: _getdents64(fd, buffer, size)].cast("B")
+    records = memoryview(ctypes.string_at(buffer, _getdents64(fd, buffer, size)))
     while records:
         ino, next_offset, length, kind = _DIRENT.unpack_from(records)
         name, _, _ = bytes(records[_DIRENT.size : length]).partition(b"\0")
@@ -174,6 +193,26 @@ def securebits() -> int:
 def set_securebits(bits: int) -> None:
     """Set them; it takes CAP_SETPCAP."""
     _prctl(_PR_SET_SECUREBITS, bits)
+
+
+_PIDFD_THREAD = os.O_EXCL  # since Linux 6.9
+_PIDFD_GET_INFO = 0xC040FF0B  # since Linux 6.13
+#: struct pidfd_info: mask, cgroup; pids, ruid, rgid, ... up to fsuid, fsgid; exit code.
+_PIDFD_INFO = struct.Struct("=16x9I2I4x")
+
+
+def filesystem_ids(pid: int) -> tuple[int, int]:
+    """Return uid and gid with which a thread acts on files.
+
+    Raises:
+      OSError: There is no such thread, or the kernel is too old to say so.
+    """
+    fd = os.pidfd_open(pid, _PIDFD_THREAD)
+    try:
+        info = fcntl.ioctl(fd, _PIDFD_GET_INFO, bytes(_PIDFD_INFO.size))
+    finally:
+        os.close(fd)
+    return _PIDFD_INFO.unpack(info)[-2:]
 
 
 _CAP_HEADER = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, me

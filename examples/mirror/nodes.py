@@ -165,7 +165,7 @@ class Nodes:
         fd = self.fd(nodeid)
         if nodeid == ROOT or os.path.samestat(os.stat(fd), os.stat(self._root)):
             raise FuseError(errno.ESTALE)
-        return os.open("..", os.O_PATH | os.O_DIRECTORY, dir_fd=fd)
+        return os.open("..", libc.O_PATH | os.O_DIRECTORY, dir_fd=fd)
 
     def forget(self, nodeid: int, nlookup: int) -> bool:
         """Take lookups off a node, and let go of it when there are none left.

@@ -16,16 +16,19 @@ from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 
-from mirror.credentials import Caller, writing_as
+from mirror import libc
+from mirror.credentials import ids_of, writing_as
 from mirror.shares import Shares
 from triofuse import Opened, Request
+
+_AS_WE_ARE = nullcontext()
 
 
 @attrs.define(eq=False)
 class _OpenFile:
     user: int | None  # whose share it is
     nodeid: int = 0
-    writer: Caller | None = None
+    writer: tuple[int, int] | None = None  # uid and gid
 
 
 @attrs.define(eq=False)
@@ -56,7 +59,7 @@ class OpenFiles:
         Raises:
           OSError: EMFILE: this user has its share open; or what ``act`` raises.
         """
-        user = self._shares.take(lambda: Caller.of(request).uid)
+        user = self._shares.take(lambda: ids_of(request)[0])
         try:
             fd = act()
         except BaseException:
@@ -83,8 +86,8 @@ class OpenFiles:
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & kept)
         file = self._files[fd]
         file.nodeid = nodeid
-        if flags & os.O_ACCMODE:
-            file.writer = Caller.of(request)
+        if flags & libc.O_ACCMODE:
+            file.writer = ids_of(request)
         return self._backed_answer(file, fd) if self._backed else Opened(fd)
 
     def has_writer(self, nodeid: int) -> bool:
@@ -98,20 +101,21 @@ class OpenFiles:
         writes what was changed in a mapping.
         """
         writer = self._files[fd].writer
-        if writer is None or not writer.uid:
-            return nullcontext()
-        return writing_as(writer.uid, writer.gid)
+        if writer is None or not writer[0]:
+            return _AS_WE_ARE
+        return writing_as(*writer)
 
     def _backed_answer(self, file: _OpenFile, fd: int) -> Opened:
         behind = self._behind.get(file.nodeid)
-        # Who reads leaves it to the owner, who is the likeliest to write.
-        status = os.fstat(fd)
-        ids = status.st_uid, status.st_gid
-        if file.writer is not None:
-            ids = file.writer.uid, file.writer.gid
+        ids = file.writer
+        if ids is None:
+            # Who reads leaves it to the owner, who is the likeliest to write.
+            status = os.fstat(fd)
+            ids = status.st_uid, status.st_gid
         if behind is None:
             behind = self._behind[file.nodeid] = _Behind(is_root=not ids[0])
         behind.opens += 1
         if file.writer is not None and behind.is_root != (not ids[0]):
             return Opened(fd)
-        return Opened(fd, backing_fd=fd, backing_as=writing_as(*ids))
+        backing_as = writing_as(*ids) if any(ids) else None
+        return Opened(fd, backing_fd=fd, backing_as=backing_as)

@@ -14,7 +14,7 @@ from functools import partial
 import attrs
 import trio
 
-from mirror.credentials import Caller
+from mirror.credentials import ids_of
 from mirror.nodes import Nodes
 from triofuse import CapabilityError, FuseError, Notifier, Request
 
@@ -73,4 +73,4 @@ class Room:
 
 
 def _user(request: Request) -> int:
-    return Caller.of(request).uid
+    return ids_of(request)[0]

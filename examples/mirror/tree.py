@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from mirror.credentials import Caller
+from mirror import libc
+from mirror.credentials import ids_of
 from mirror.nodes import Nodes
 from mirror.room import Room
 from triofuse import Entry, FileAttr, Forget, Notifier, Request
@@ -57,7 +58,7 @@ class Tree:
             fd = self.nodes.parent(request.nodeid)
         else:
             parent = self.nodes.fd(request.nodeid)
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
+            fd = os.open(name, libc.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
         return self.enter(request, fd, name, labels)
 
     def enter(self, request: Request, fd: int, name: str, labels: Labels = ()) -> Entry:
@@ -74,7 +75,7 @@ class Tree:
             for label, value in labels:
                 os.setxattr(f"/proc/self/fd/{fd}", label, value)
             status = os.stat(fd)
-            nodeid = self.nodes.enter(fd, status, place, lambda: Caller.of(request).uid)
+            nodeid = self.nodes.enter(fd, status, place, lambda: ids_of(request)[0])
         except OSError:
             os.close(fd)
             raise

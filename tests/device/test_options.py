@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from triofuse.device.options import MountOptions
@@ -75,8 +77,11 @@ def test_every_word_has_its_field(text: str, options: MountOptions) -> None:
         ("max_read=4095", "max_read"),
         ("max_read=4294967296", "max_read"),
         ("fsname=", "fsname"),
-        ("fsname", "'fsname' is no extra option"),
-        ("ro=1", "'ro=1' is no extra option"),
+        ("fsname", "'fsname' takes a value"),
+        ("ro=1", "'ro' takes no value"),
+        ("max_read", "'max_read' takes a value: max_read="),
+        ("shared", "'shared' cannot be honoured: .*mount --make"),
+        ("read_only", "did you mean 'ro'?"),
         ("fd=3", "mount.2. gets fd from triofuse itself"),
         ("rootmode=40000", "rootmode"),
         ("user_id=0", "user_id"),
@@ -277,3 +282,33 @@ def test_the_steps_of_mounting_get_the_same_as_mount() -> None:
 def test_a_plain_type_needs_no_subtype() -> None:
     assert MountOptions(subtype="").fstype == "fuse"
     assert "subtype" not in MountOptions(subtype="").fusermount_text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"read_only": "yes"}, "read_only is True or False, not 'yes'"),
+        ({"fsname": None}, "fsname is a str, not None"),
+        ({"max_read": "4096"}, "max_read is an int, or None, not '4096'"),
+        ({"max_read": True}, "max_read is an int, or None, not True"),
+        ({"extra": "ro"}, "extra is a tuple of str, not 'ro'"),
+        ({"extra": (b"x",)}, "extra is a tuple of str, and has b'x'"),
+    ],
+)
+def test_a_value_of_another_type_is_named(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=f"^{words}$"):
+        MountOptions(**fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("\ud800", "fsname has a character"), ("x" * 4096, "fsname is longer than 4095")],
+)
+def test_a_name_that_the_kernel_cannot_take_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        MountOptions(fsname=name)
+
+
+def test_options_that_are_no_text_are_named() -> None:
+    with pytest.raises(TypeError, match="options are text, as in 'ro,fsname=b"):
+        MountOptions.parse(None)  # type: ignore[arg-type]

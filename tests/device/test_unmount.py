@@ -3,8 +3,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
+from pathlib import Path
 from typing import NoReturn
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,9 +16,10 @@ import triofuse
 from memfs import MemFS
 from tests.device.mounts import SECONDS, entries_at, mount_tmpfs, mounted
 from triofuse.device import unmounting
-from triofuse.device.libc import MNT_DETACH, mount_point_of, umount2
+from triofuse.device.libc import MNT_DETACH, MountNumbers, mount_point_of, umount2
 from triofuse.device.mount import mount_filesystem
 from triofuse.device.mount_error import MountError
+from triofuse.device.mountinfo import numbers_here
 from triofuse.device.options import MountOptions
 
 pytestmark = [
@@ -290,3 +294,66 @@ async def test_threads_that_wait_for_the_filesystem_do_not_keep_it_mounted(
 
             assert entries_at(mountpoint) == []
             filesystem.device.close()
+
+
+async def _bind(source: str, target: str) -> None:
+    command = ["mount", "--bind", source, target]
+    await trio.to_thread.run_sync(subprocess.check_call, command)
+
+
+async def test_copies_made_by_mount_bind_go_with_it(
+    mountpoint: str, tmp_path: Path
+) -> None:
+    (place := tmp_path / "elsewhere").mkdir()
+    elsewhere = str(place)
+    with trio.fail_after(SECONDS):
+        async with triofuse.mount(MemFS(), mountpoint):
+            await _bind(mountpoint, elsewhere)
+            await _bind(mountpoint, mountpoint)
+            assert len(entries_at(mountpoint)) == 2
+
+    assert entries_at(mountpoint) == entries_at(elsewhere) == []
+
+
+async def test_a_foreign_mount_below_a_copy_is_left_alone(
+    mountpoint: str, tmp_path: Path
+) -> None:
+    (place := tmp_path / "elsewhere").mkdir()
+    elsewhere = str(place)
+    mount_tmpfs(elsewhere)
+    with trio.fail_after(SECONDS):
+        async with triofuse.mount(MemFS(), mountpoint):
+            await _bind(mountpoint, elsewhere)
+
+    assert [entry.fstype for entry in entries_at(elsewhere)] == ["tmpfs"]
+    umount2(elsewhere, 0)
+
+
+@pytest.mark.parametrize("end", ["abandon", "undo"])
+async def test_a_program_that_has_closed_the_device_is_unmounted(
+    mountpoint: str, end: str
+) -> None:
+    with trio.fail_after(SECONDS):
+        filesystem = await mount_filesystem(mountpoint, MountOptions())
+        os.close(filesystem.device.fd)  # as closerange(2) does
+
+        with contextlib.suppress(OSError):
+            await trio.to_thread.run_sync(getattr(filesystem, end))
+
+        while entries_at(mountpoint):
+            await trio.lowlevel.checkpoint()
+
+
+def test_a_mount_whose_numbers_are_hidden_is_known_by_the_one_that_shows(
+    mountpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user, as a server becomes by setuid(2), is not told the unique one."""
+    mount_tmpfs(mountpoint)
+    seen = entries_at(mountpoint)[0]
+    ours = attrs.evolve(seen, unique_id=numbers_here(mountpoint).unique_id)
+    hidden = MountNumbers(seen.mount_id, 0, seen.device)
+    monkeypatch.setattr(unmounting, "numbers_here", lambda _: hidden)
+
+    unmounting.unmount(ours)
+
+    assert entries_at(mountpoint) == []

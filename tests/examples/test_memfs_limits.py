@@ -318,6 +318,14 @@ def test_a_stranger_takes_no_rights_away_by_chown_of_nothing(small: Small) -> No
 
 
 @needs_root
+def test_chown_of_nothing_is_for_everybody_where_it_takes_nothing(small: Small) -> None:
+    plain = small.root / "plain"
+    plain.touch()
+
+    as_user(NOBODY, NOBODY, [], lambda: os.chown(plain, -1, -1))
+
+
+@needs_root
 def test_a_stranger_who_may_write_ends_set_id_rights_by_writing(small: Small) -> None:
     program = small.root / "program"
     program.touch()

@@ -123,10 +123,10 @@ VALUES = [
 ]
 
 _ERRORS: list[tuple[str, BaseException, str, str]] = [
-    ("an OSError without an errno", OSError("no errno"), "EIO", "usable errno"),
-    ("an OSError with errno 0", OSError(0, "success"), "EIO", "usable errno"),
-    ("an OSError with errno 600", OSError(600, "large"), "EIO", "usable errno"),
-    ("an OSError with errno -5", OSError(-5, "negative"), "EIO", "usable errno"),
+    ("an OSError without an errno", OSError("no errno"), "EIO", "whose errno is"),
+    ("an OSError with errno 0", OSError(0, "success"), "EIO", "whose errno is"),
+    ("an OSError with errno 600", OSError(600, "large"), "EIO", "whose errno is"),
+    ("an OSError with errno -5", OSError(-5, "negative"), "EIO", "whose errno is"),
     ("an OSError with ENOSYS", OSError(errno.ENOSYS, "below"), "EOPNOTSUPP", ""),
     ("ENOSPC, the disk is full", OSError(errno.ENOSPC, "full"), "ENOSPC", ""),
     ("EMFILE, no descriptors are left", OSError(errno.EMFILE, "many"), "EMFILE", ""),

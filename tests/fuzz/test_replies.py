@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import struct
 from functools import cache
 from typing import Any
@@ -102,6 +103,9 @@ def test_every_answer_is_known() -> None:
     assert {*FORMATS, Opcode.WRITE} == set(ANSWERS)
 
 
+_KINDS: dict[int, int] = {Opcode.MKDIR: stat.S_IFDIR, Opcode.SYMLINK: stat.S_IFLNK}
+
+
 @fuzzed(1500)
 @given(minors, st.sampled_from(sorted(ANSWERS)), st.data())
 def test_the_kernel_reads_what_was_answered(
@@ -109,6 +113,13 @@ def test_the_kernel_reads_what_was_answered(
 ) -> None:
     request: Any = data.draw(requests(SHAPES[opcode]))
     answer = data.draw(ANSWERS[opcode](request))
+    made = answer[0] if isinstance(answer, tuple) else answer
+    if isinstance(made, Entry) and opcode not in {Opcode.LOOKUP, Opcode.LINK}:
+        # What was made is what was to be made.
+        kind = _KINDS.get(opcode) or stat.S_IFMT(made.attr.mode)
+        made.attr.mode = kind | stat.S_IMODE(made.attr.mode)
+        if hasattr(request, "mode"):
+            request = attrs.evolve(request, mode=made.attr.mode)
     if opcode == Opcode.LISTXATTR:
         request = attrs.evolve(request, size=1 << 20)
     if opcode == Opcode.GETXATTR and request.size == 0:

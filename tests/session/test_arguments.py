@@ -50,6 +50,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         TypeError,
         "timeout of read is a number of seconds",
     ),
+    "a number for a name": ({"timeout": {1: 5}}, ValueError, "no operation 1 to limit"),
     "a time for nothing": ({"timeout": {"raed": 5}}, ValueError, "did you mean read?"),
     "no time": ({"timeout": 0}, ValueError, "above 0"),
     "a number for a truth": (
@@ -242,3 +243,26 @@ async def test_a_getattr_that_waits_for_the_block_does_not_keep_it_from_beginnin
             status = await trio.to_thread.run_sync(os.stat, mountpoint)
 
     assert stat.S_ISDIR(status.st_mode)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800"])
+def test_a_mountpoint_that_is_no_path_is_named(path: str) -> None:
+    with pytest.raises(ValueError, match=r"the mountpoint "):
+        t.mount(JsonFS(), path)
+
+
+@pytest.mark.parametrize("names", [5, None, [1], "read"])
+def test_interruptible_methods_that_are_no_names_are_named(names: object) -> None:
+    class Wrong(JsonFS):
+        interruptible = names  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match=r"Wrong.interruptible is .*; a set of the na"):
+        t.mount(Wrong(), "/")
+
+
+async def test_an_async_that_was_left_out_is_named() -> None:
+    with pytest.raises(RuntimeError, match=r"write 'async with triofuse.mount"):
+        with t.mount(JsonFS(), "/"):  # type: ignore[attr-defined]
+            pass
+    with pytest.raises(RuntimeError, match=r"write 'async with triofuse.mount"):
+        await t.mount(JsonFS(), "/")  # type: ignore[misc]

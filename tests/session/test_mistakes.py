@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
 import triofuse as t
+from triofuse.filesystem.checks import check_filesystem, doubts_about
 from triofuse.testing import FakeKernel, open_kernel
 
 DIRECTORY, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
@@ -59,6 +61,10 @@ def entry(**fields: Any) -> t.Entry:
 
 
 async def _listing(self: JsonFS, request: t.Readdir) -> AsyncIterator[t.DirEntry]:
+    yield t.DirEntry("file", 2)
+
+
+def _yielding(self: JsonFS, request: t.Readdir) -> Iterator[t.DirEntry]:
     yield t.DirEntry("file", 2)
 
 
@@ -208,7 +214,85 @@ ANSWERS: dict[str, tuple[type[JsonFS], Call, str]] = {
     "an async generator": (
         having("readdir", _listing),
         list_it,
-        "JsonFS.readdir() has a yield in an async def, which makes it an async gen",
+        "JsonFS.readdir() has a yield, which makes it a generator: write 'async def'",
+    ),
+    "a generator": (
+        having("readdir", _yielding),
+        list_it,
+        "JsonFS.readdir() has a yield, which makes it a generator",
+    ),
+    "an errno in place of nothing": (
+        returning("unlink", -errno.EACCES),
+        lambda kernel: kernel.unlink(1, "file"),
+        "JsonFS.unlink() returned -13 (int); None is due (a refusal is raised: raise",
+    ),
+    "a refusal that nobody hears": (
+        returning("access", False),
+        lambda kernel: kernel.access(2, os.R_OK),
+        "JsonFS.access() returned False (bool); None is due",
+    ),
+    "a file in place of a directory": (
+        returning("mkdir", entry()),
+        lambda kernel: kernel.mkdir(1, "new"),
+        (
+            "JsonFS.mkdir() returned an Entry with a mode of 0o100644 where 'd' was to "
+            "be made: 0o40000"
+        ),
+    ),
+    "no symbolic link": (
+        returning("symlink", entry()),
+        lambda kernel: kernel.symlink(1, "new", "to"),
+        "where 'l' was to be made",
+    ),
+    "the absence of what was made": (
+        returning("mkdir", t.Entry.negative()),
+        lambda kernel: kernel.mkdir(1, "new"),
+        "JsonFS.mkdir() returned an Entry with nodeid 0, but what was made has a number",
+    ),
+    "a file larger than any": (
+        returning("getattr", t.FileAttr(2, FILE, size=2**63)),
+        stat_it,
+        "a FileAttr with size 9223372036854775808; 2**63-1 is the most",
+    ),
+    "a child larger than any": (
+        returning("lookup", entry(size=2**63)),
+        look_up,
+        "a FileAttr with size 9223372036854775808; 2**63-1 is the most",
+    ),
+    "an offset that leads back to the start": (
+        returning("readdir", [t.DirEntry("a", 2, offset=0)]),
+        list_it,
+        "JsonFS.readdir() returned 'a' with offset 0, after which the listing was to",
+    ),
+    "an offset for some": (
+        returning("readdir", [t.DirEntry("a", 2, offset=5), t.DirEntry("b", 3)]),
+        list_it,
+        "JsonFS.readdir() returned 'b' without an offset",
+    ),
+    "a name that is no text": (
+        returning("readdir", [t.DirEntry("\ud800", 2)]),
+        list_it,
+        "a DirEntry with name '\\ud800'; a name is text, or made by os.fsdecode()",
+    ),
+    "a flag as text": (
+        returning("open", t.Opened(flags="x")),  # type: ignore[arg-type]
+        open_it,
+        "JsonFS.open() returned an Opened with flags 'x' (str); an int is due",
+    ),
+    "a file for its descriptor": (
+        returning("read", t.FileData("file", 0, 1)),  # type: ignore[arg-type]
+        read_it,
+        "JsonFS.read() returned a FileData with fd 'file' (str); an int is due",
+    ),
+    "one name for a list of them": (
+        returning("listxattr", "user.a"),
+        lambda kernel: kernel.listxattr(2),
+        "JsonFS.listxattr() returned 'user.a' (str); an iterable of str is due",
+    ),
+    "bytes among names": (
+        returning("listxattr", [b"user.a"]),
+        lambda kernel: kernel.listxattr(2),
+        "JsonFS.listxattr() returned b'user.a' (bytes) among the names",
     ),
     "a plain function": (
         having("lookup", _plain),
@@ -233,6 +317,61 @@ async def test_a_wrong_answer_is_named_once_and_its_caller_gets_eio(
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [words in record.getMessage() for record in errors] == [True]
     assert errors[0].exc_info is None  # our own insides would say nothing
+
+
+@pytest.mark.parametrize("number", ["ENOENT", 2.5, None, 0, -2, 600])
+async def test_an_errno_that_is_none_is_named_and_becomes_eio(
+    number: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(JsonFS):
+        async def lookup(self, request: t.Lookup) -> t.Entry:
+            raise OSError(number, "words")
+
+    async with open_kernel(Failing(), strict=False) as kernel:
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output"):
+                await look_up(kernel)
+
+    told = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert len(told) == 1
+    assert f"whose errno is {number!r}: write FuseError(errno.ENOENT)" in told[0]
+
+
+def test_what_is_said_of_destroy_is_that_it_has_no_arguments() -> None:
+    class Asking(JsonFS):
+        async def destroy(self, request: object) -> None:  # type: ignore[override]
+            """As all the others."""
+
+    assert list(doubts_about(Asking())) == [
+        "Asking.destroy() takes (request), but is called with none"
+    ]
+
+
+def test_a_method_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"JsonFS.read is b'text', which cannot be"):
+        check_filesystem(having("read", b"text")())
+
+
+@pytest.mark.parametrize("method", ["init", "destroy"])
+async def test_a_plain_function_that_is_to_be_awaited_is_named(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def plain(self: JsonFS, *_: object) -> None:
+        """Lacks an async."""
+
+    words = rf"JsonFS.{method}\(\) returned what cannot be awaited; write 'async def'"
+    with pytest.raises(TypeError, match=words):
+        async with open_kernel(having(method, plain)()):
+            pass
+
+
+async def test_a_frozen_filesystem_gets_its_notifier() -> None:
+    @attrs.frozen
+    class Frozen(JsonFS):
+        text: str = "a"
+
+    async with open_kernel(Frozen()) as kernel:
+        await look_up(kernel)
 
 
 async def test_in_strict_mode_a_wrong_answer_ends_the_session_in_the_same_words() -> (
@@ -310,7 +449,7 @@ DOUBTS: dict[str, tuple[type[t.Filesystem], str]] = {
     ),
     "an async generator": (
         having("readdir", _listing),
-        "JsonFS.readdir() has a yield in an async def",
+        "JsonFS.readdir() has a yield",
     ),
     "a plain function": (
         Plain,

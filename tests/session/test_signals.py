@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -186,6 +187,54 @@ async def test_a_signal_during_close_changes_nothing(
             said = await outcome(caller)
 
     assert (said, slow.ended) == (("closed\n", ""), ["flush"])
+
+
+#: Polls a file by poll(2) and by epoll(7), with a timer's signal meanwhile.
+POLL = """
+import ctypes, os, select, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, False)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+asked = ctypes.create_string_buffer(struct.pack("ihh", fd, select.POLLIN, 0))
+count = libc.poll(asked, 1, 10_000)
+name = os.strerror(ctypes.get_errno()) if count < 0 else count
+print(name, struct.unpack("ihh", asked.raw[:8])[2], flush=True)
+epoll = select.epoll()
+epoll.register(fd, select.EPOLLIN)
+print(epoll.poll(10) == [(fd, select.EPOLLIN)])
+"""
+
+
+class Waiting(Slow):
+    """Answers a POLL when the test says, and has something to read from the third on."""
+
+    async def poll(self, request: t.Poll) -> int:
+        self.calls["poll"] += 1
+        if self.calls["poll"] > 2:
+            return select.POLLIN
+        self.arrived.set()
+        await self._wait("poll")
+        return 0
+
+    async def flush(self, request: t.Flush) -> None:
+        pass
+
+
+@pytest.mark.mount
+async def test_a_signal_during_poll_makes_no_file_fail(mountpoint: str) -> None:
+    waiting = Waiting()
+    with trio.fail_after(20):
+        async with t.mount(waiting, mountpoint, strict=True):
+            caller = await start(sys.executable, "-c", POLL, f"{mountpoint}/plain")
+            for _ in ("poll", "epoll"):
+                await waiting.arrived.wait()
+                waiting.arrived = trio.Event()
+                caller.send_signal(signal.SIGALRM)
+            said = await outcome(caller)
+
+    assert said == ("Interrupted system call 0\nTrue\n", "")
+    assert waiting.ended == ["cancelled", "cancelled"]
 
 
 #: Waits for mkdir(2) in a pid namespace of its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,7 @@ from tests.session.probe import FILES, Probe
 from tests.testing.scripted import fails, until
 from triofuse.device.callers import Standing
 from triofuse.testing import FakeKernel, open_kernel
+from triofuse.wire.opcodes import NotifyCode
 
 FLAGS = t.OpenFlags
 
@@ -43,6 +45,9 @@ class Sleeping(Probe):
     async def poll(self, request: t.Poll) -> int:
         await self._sleep()
         return 0
+
+    async def setlkw(self, request: t.Setlkw) -> None:
+        await self._sleep()
 
     async def setattr(self, request: t.Setattr) -> t.FileAttr:
         await self._sleep()
@@ -79,6 +84,15 @@ def truncate(kernel: FakeKernel) -> Awaitable[t.FileAttr]:
     return kernel.setattr(FILES["plain"], size=0)
 
 
+def lock(kernel: FakeKernel) -> Awaitable[None]:
+    return kernel.setlkw(FILES["plain"], 1, t.FileLock(type=t.LockType.WRLCK))
+
+
+def unlock(kernel: FakeKernel) -> Awaitable[None]:
+    """Drop a lock, as flock(2) does it without LOCK_NB."""
+    return kernel.setlkw(FILES["plain"], 1, t.FileLock(type=t.LockType.UNLCK))
+
+
 @pytest.mark.parametrize(
     ("filesystem", "call"),
     [
@@ -87,6 +101,7 @@ def truncate(kernel: FakeKernel) -> Awaitable[t.FileAttr]:
         (Sleeping(FLAGS.DIRECT_IO), read_after_release),
         (Sleeping(FLAGS.STREAM), write),
         (Sleeping(), truncate),
+        (Sleeping(), unlock),
         (Pipe(), truncate),
     ],
 )
@@ -105,18 +120,13 @@ async def test_a_signal_that_the_caller_survives_changes_nothing(
     assert filesystem.ended == ["woken"]
 
 
-async def poll(kernel: FakeKernel) -> None:
-    await kernel.poll(FILES["plain"], 1, 1)
-    raise OSError(errno.EINTR, "as an error of POLL is POLLERR")
-
-
 @pytest.mark.parametrize(
     ("filesystem", "call"),
     [
         (Sleeping(FLAGS.DIRECT_IO), read),
         (Sleeping(FLAGS.STREAM), read),
         (Sleeping(FLAGS.NONSEEKABLE | FLAGS.KEEP_CACHE), read),
-        (Sleeping(), poll),
+        (Sleeping(), lock),
         (Pipe(), write),
     ],
 )
@@ -130,6 +140,25 @@ async def test_what_waits_by_its_nature_gives_way_to_any_signal(
         await kernel.interrupt(unique, fatal=False)
 
     assert filesystem.ended == ["cancelled"]
+
+
+async def test_a_signal_that_ends_a_poll_makes_no_file_fail() -> None:
+    sleeping = Sleeping()
+    ready: list[int] = []
+    async with open_kernel(sleeping) as kernel, trio.open_nursery() as nursery:
+
+        async def poll() -> None:
+            ready.append(await kernel.poll(FILES["plain"], 1, select.POLLIN, kh=7))
+
+        nursery.start_soon(poll)
+        await sleeping.arrived.wait()
+        (unique,) = kernel.pending
+        await kernel.interrupt(unique, fatal=False)
+        with trio.fail_after(10):
+            woken = await kernel.notifications.receive()
+
+    assert (ready, sleeping.ended) == ([0], ["cancelled"])
+    assert (woken.code, woken.fields["kh"]) == (NotifyCode.POLL, 7)
 
 
 @pytest.mark.parametrize("resent", [False, True])

@@ -522,7 +522,7 @@ def test_a_numbered_listing_is_where_it_was_asked_to_be() -> None:
 def test_an_entry_without_a_number_among_others_is_named() -> None:
     listing = stream([DirEntry("a", 7, offset=900), plain("b")], 1, plus=False)
 
-    with pytest.raises(ValueError, match="'b' has no offset"):
+    with pytest.raises(ValueError, match="'b' without an offset"):
         listing.page(4096)
 
 

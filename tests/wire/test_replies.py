@@ -7,6 +7,7 @@ import os
 import stat
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.wire import oracle
@@ -78,6 +79,25 @@ ENTRY_BYTES = golden_struct(
     attr_valid_nsec=500_000_000,
     **INSIDE,
 )
+
+
+def made(mode: int) -> tuple[Entry, bytes]:
+    """Return the entry of something else that was made, and its bytes."""
+    entry = attrs.evolve(ENTRY, attr=attrs.evolve(ATTR, mode=mode))
+    inside = {**INSIDE, "attr.mode": mode}
+    return entry, golden_struct(
+        "fuse_entry_out",
+        nodeid=0xCAFE,
+        generation=9,
+        entry_valid=0,
+        entry_valid_nsec=250_000_000,
+        attr_valid=1,
+        attr_valid_nsec=500_000_000,
+        **inside,
+    )
+
+
+DIRECTORY = made(stat.S_IFDIR | 0o755)
 ATTR_BYTES = golden_struct(
     "fuse_attr_out", attr_valid=1, attr_valid_nsec=500_000_000, **INSIDE
 )
@@ -138,9 +158,9 @@ GOLDEN: list[tuple[Opcode, Any, bytes]] = [
     (Opcode.GETATTR, ATTR, ATTR_BYTES),
     (Opcode.SETATTR, ATTR, ATTR_BYTES),
     (Opcode.READLINK, "../\udcff/ä", b"../\xff/\xc3\xa4"),
-    (Opcode.SYMLINK, ENTRY, ENTRY_BYTES),
-    (Opcode.MKNOD, ENTRY, ENTRY_BYTES),
-    (Opcode.MKDIR, ENTRY, ENTRY_BYTES),
+    (Opcode.SYMLINK, *made(stat.S_IFLNK | 0o777)),
+    (Opcode.MKNOD, *made(stat.S_IFIFO | 0o600)),
+    (Opcode.MKDIR, *DIRECTORY),
     (Opcode.UNLINK, None, b""),
     (Opcode.RMDIR, None, b""),
     (Opcode.RENAME, None, b""),
@@ -240,7 +260,7 @@ def test_an_error_is_a_header_and_no_more() -> None:
         (Opcode.GETATTR, ATTR, ATTR_BYTES[:96], 8),
         (Opcode.SETATTR, ATTR, ATTR_BYTES[:96], 8),
         (Opcode.LOOKUP, ENTRY, ENTRY_BYTES[:120], 8),
-        (Opcode.MKDIR, ENTRY, ENTRY_BYTES[:120], 8),
+        (Opcode.MKDIR, DIRECTORY[0], DIRECTORY[1][:120], 8),
         (Opcode.LINK, ENTRY, ENTRY_BYTES[:120], 8),
         (Opcode.CREATE, (ENTRY, OPENED), ENTRY_BYTES[:120] + OPEN_BYTES, 8),
     ],

@@ -30,7 +30,7 @@ from triofuse.device.mount_thread import MountThread, namespace
 from triofuse.device.mountinfo import MountEntry, read_mounts
 from triofuse.device.mountpoint import Mountpoint
 from triofuse.device.options import MountOptions
-from triofuse.device.unmounting import unmount
+from triofuse.device.unmounting import unmount, unmount_copies
 
 __all__ = ["Mount", "mount_filesystem"]
 
@@ -92,13 +92,16 @@ class Mount:
 
     def abandon(self) -> None:
         """Close the device and unmount in the thread; does not wait for that."""
-        self.device.close()
-        if self._thread is not None:
-            self._thread.submit(self._unmount)
+        try:
+            self.device.close()
+        finally:  # the program may have closed it: closerange(2) in a daemon, say
+            if self._thread is not None:
+                self._thread.submit(self._unmount)
 
     def undo(self) -> None:
         """Do as ``abandon``, but wait at most ten seconds; for use outside of trio."""
-        self.device.close()
+        with contextlib.suppress(OSError):  # the program may have closed it
+            self.device.close()
         if self._thread is not None:
             with contextlib.suppress(Exception):
                 self._thread.run_sync(self._unmount)
@@ -112,6 +115,7 @@ class Mount:
         watcher = self._watcher
         if self._entry is not None:
             try:
+                unmount_copies(self._entry)
                 unmount(self._entry)
             except BaseException:
                 if watcher is None or not watcher.unmount():

@@ -95,7 +95,7 @@ _FOR_MOUNT8 = (
     "user nouser users nousers owner noowner group nogroup",
     "uhelper helper silent loud nomand nonempty big_writes",
     "diratime nodiratime relatime norelatime strictatime nostrictatime",
-    "lazytime nolazytime",
+    "lazytime nolazytime iversion noiversion",
 )
 _IGNORED = frozenset(" ".join(_FOR_MOUNT8).split())
 
@@ -105,12 +105,22 @@ _IGNORED_PREFIXES = ("x-", "X-")
 _NEW_MOUNT = "unmount it and mount it anew"
 _OWN_WORD = "the filesystem itself says that, in what it returns: see"
 
+#: Words of mount(8) for which it makes a system call of their own.
+_PROPAGATIONS = (
+    *("shared", "slave", "private", "unbindable"),
+    *("rshared", "rslave", "rprivate", "runbindable"),
+)
+
+#: Fields that are called otherwise on a command line.
+_FIELDS = {"read_only": "ro", "readonly": "ro", "ronly": "ro"}
+
 #: Words that are refused, and why.
 _REFUSED = {
     "remount": f"a FUSE filesystem takes its options when it is mounted; {_NEW_MOUNT}",
     "bind": "it makes no new mount; use mount --bind",
     "rbind": "it makes no new mount; use mount --rbind",
     "move": "it makes no new mount; use mount --move",
+    **dict.fromkeys(_PROPAGATIONS, "it says how a mount is shared: mount --make-..."),
     "loop": "the filesystem itself opens what it shows; give it the file",
     "mand": "Linux has no mandatory locks since 5.15; leave it out",
     "blkdev": "a fuseblk mount needs a block device, and triofuse opens none",
@@ -172,9 +182,19 @@ def _known() -> Iterator[str]:
 
 def _check_spelling(word: str, name: str) -> None:
     """Refuse a misspelled word and suggest the right one, which the kernel does not."""
-    if name in KERNEL_OWNED or name in _known():
+    if name in KERNEL_OWNED or name in _KERNEL_ONLY:
         return
-    if meant := suggestion(name, _known()):
+    if name in VALUES:
+        message = f"the option {name!r} takes a value: {name}=..."
+        raise ValueError(message)
+    if name in SWITCHES or name in NAMED:
+        message = f"the option {name!r} takes no value: {word!r}"
+        raise ValueError(message)
+    if name in _FIELDS:
+        meant = f"; did you mean {_FIELDS[name]!r}?"
+    else:
+        meant = suggestion(name, _known())
+    if meant:
         message = (
             f"there is no option {word!r}{meant} "
             "(what only a newer kernel knows goes into MountOptions(extra=...))"

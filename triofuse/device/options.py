@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -31,9 +33,8 @@ _SUPERBLOCK_FLAGS: Final = words.MS_RDONLY | words.MS_SYNCHRONOUS | words.MS_DIR
 #: understand quotes: selinux_sb_eat_lsm_opts() in security/selinux/hooks.c.
 _EXTRA = re.compile(r'[^,\0]+|(?:fs|def|root)?context="[^"\0]+"')
 
-_TUPLE_OF_TEXT = validators.deep_iterable(
-    validators.instance_of(str), validators.instance_of(tuple)
-)
+#: Bytes: the kernel takes a page with its NUL (copy_mount_string() in fs/namespace.c).
+_LONGEST = mmap.PAGESIZE - 1
 
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 _SPECIAL = re.compile(r"[\\,]")
@@ -43,9 +44,31 @@ def _check_text(_: Any, attribute: attrs.Attribute[str], value: str) -> None:
     if "\0" in value:
         message = f"{attribute.name} cannot hold a NUL: {value!r}"
         raise ValueError(message)
+    try:
+        size = len(os.fsencode(value))
+    except UnicodeEncodeError:
+        message = f"{attribute.name} has a character that no name has: {value!r}"
+        raise ValueError(message) from None
+    if size > _LONGEST:
+        message = f"{attribute.name} is longer than {_LONGEST} bytes: {value:.20}..."
+        raise ValueError(message)
 
 
-def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+def _instance_of(kind: type, words: str) -> Any:
+    """Return a validator that says what is due; that of attrs shows its own insides."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            message = f"{attribute.name} is {words}, not {value!r:.80}"
+            raise TypeError(message)
+
+    return check
+
+
+def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[Any, ...]) -> None:
+    if wrong := [word for word in value if not isinstance(word, str)]:
+        message = f"extra is a tuple of str, and has {wrong[0]!r:.80}"
+        raise TypeError(message)
     names = [word.partition("=")[0] for word in value]
     for word, name in zip(value, names, strict=True):
         if not _EXTRA.fullmatch(word):
@@ -62,14 +85,14 @@ def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[str, ...]) -> No
 
 
 def _switch(*, default: bool = False) -> bool:
-    return attrs.field(default=default, validator=validators.instance_of(bool))
+    return attrs.field(default=default, validator=_instance_of(bool, "True or False"))
 
 
 def _text(default: str, *, least: int) -> str:
     return attrs.field(
         default=default,
         validator=[
-            validators.instance_of(str),
+            _instance_of(str, "a str"),
             validators.min_len(least),
             _check_text,
         ],
@@ -128,7 +151,7 @@ class MountOptions:
         default=None,
         validator=validators.optional(
             [
-                validators.instance_of(int),
+                _instance_of(int, "an int, or None"),
                 validators.ge(4096),
                 validators.lt(2**32),
             ]
@@ -137,7 +160,7 @@ class MountOptions:
     auto_unmount: bool = _switch()
     clear_stale: bool = _switch()
     extra: tuple[str, ...] = attrs.field(
-        default=(), validator=[_TUPLE_OF_TEXT, _check_extra]
+        default=(), validator=[_instance_of(tuple, "a tuple of str"), _check_extra]
     )
 
     def __attrs_post_init__(self) -> None:
@@ -159,9 +182,14 @@ class MountOptions:
         Raises:
           ValueError: A word cannot be honoured, is misspelled, or has an invalid
             value.
+          TypeError: ``text`` is not a str.
 
         Source: ``fuse_mount_opts`` in libfuse's lib/mount.c; mount(8), fstab(5).
         """
+        given: object = text
+        if not isinstance(given, str):
+            message = f"options are text, as in 'ro,fsname=backup', not {text!r:.80}"
+            raise TypeError(message)
         fields, extra = words.read_words(text)
         chosen: dict[str, Any] = dict(fields)
         return cls(extra=extra, **chosen)

@@ -30,7 +30,7 @@ from triofuse.device.mountinfo import (
 )
 from triofuse.filesystem.words import shown
 
-__all__ = ["detach_here", "is_mounted", "unmount"]
+__all__ = ["detach_here", "is_mounted", "unmount", "unmount_copies"]
 
 _logger = logging.getLogger(__name__)
 
@@ -78,6 +78,27 @@ def unmount(ours: MountEntry) -> None:
         raise error
 
 
+def unmount_copies(ours: MountEntry) -> None:
+    """Unmount what mount --bind has made of one's own mount, which dies with it.
+
+    To be called while it is mounted itself: until then nothing else has its device.
+    """
+    try:
+        mounts = read_mounts()
+    except OSError:
+        return
+    if all(entry.mount_id != ours.mount_id for entry in mounts):
+        return
+    device = next(e.device for e in mounts if e.mount_id == ours.mount_id)
+    for copy in mounts:
+        if copy.device != device or copy.mount_id == ours.mount_id:
+            continue
+        try:
+            unmount(copy)
+        except MountError as exc:
+            _logger.warning("a copy of %s stays: %s", shown(ours.mount_point), exc)
+
+
 def is_mounted(ours: MountEntry) -> bool:
     """Return whether a mount still exists, as far as this thread can see.
 
@@ -121,9 +142,12 @@ def _enter(ours: MountEntry, path: str) -> str:
     except OSError as exc:
         raise MountError(exc.errno or errno.EIO, path, _FIND) from None
     # The kernel reuses numbers at once: the same mount_id, even with the same device,
-    # may be another mount.
-    unique_id = ours.unique_id or numbers.unique_id
-    if (numbers.mount_id, numbers.unique_id) != (ours.mount_id, unique_id):
+    # may be another mount.  It does not tell the unique one to another user.
+    is_same = numbers.unique_id == ours.unique_id or 0 in {
+        numbers.unique_id,
+        ours.unique_id,
+    }
+    if numbers.mount_id != ours.mount_id or not is_same:
         raise MountError(errno.EBUSY, path, _FIND)
     return name
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from triofuse.filesystem.filesystem import Filesystem, implements
 
-__all__ = ["NO_GENERATOR", "check_filesystem", "doubts_about"]
+__all__ = ["NO_GENERATOR", "awaited", "check_filesystem", "doubts_about"]
 
 #: The methods that are awaited.
 _METHODS: Final = {
@@ -41,9 +41,12 @@ _NEEDED: Final = {
 _NEEDED_BY_DIRECTORIES: Final = {"lookup", "readdir"}
 
 NO_GENERATOR: Final = (
-    "has a yield in an async def, which makes it an async generator: return a list of "
-    "all entries, or a plain generator"
+    "has a yield, which makes it a generator: write 'async def', and return what is "
+    "due at once, of a listing a list of all entries"
 )
+
+#: The methods that are no answer to a request, and what they are called with.
+_ARGUMENTS: Final = {"init": "one argument, a KernelConfig", "destroy": "none"}
 
 
 def check_filesystem(filesystem: object) -> None:
@@ -62,12 +65,33 @@ def check_filesystem(filesystem: object) -> None:
             f"{type(filesystem).__name__}; subclass triofuse.Filesystem"
         )
         raise TypeError(message)
+    name = type(filesystem).__name__
+    for method in ("forget", *sorted(_METHODS)):
+        if not callable(own := getattr(filesystem, method)):
+            message = f"{name}.{method} is {own!r:.80}, which cannot be called"
+            raise TypeError(message)
     if inspect.iscoroutinefunction(filesystem.forget):
         message = (
-            f"{type(filesystem).__name__}.forget() must not be async: "
+            f"{name}.forget() must not be async: "
             "nobody would await it; write 'def forget'"
         )
         raise TypeError(message)
+
+
+async def awaited(filesystem: Filesystem, method: str, *arguments: object) -> None:
+    """Call a method that answers no request: ``init`` or ``destroy``.
+
+    Raises:
+      TypeError: It is a plain function.
+    """
+    answer = getattr(filesystem, method)(*arguments)
+    if not inspect.isawaitable(answer):
+        message = (
+            f"{type(filesystem).__name__}.{method}() returned what cannot be awaited; "
+            "write 'async def'"
+        )
+        raise TypeError(message)
+    await answer
 
 
 def doubts_about(filesystem: Filesystem, *, is_directory: bool = True) -> Iterator[str]:
@@ -93,7 +117,7 @@ def doubts_about(filesystem: Filesystem, *, is_directory: bool = True) -> Iterat
 
 def _doubt_about(function: Callable[..., Any], method: str) -> str | None:
     """Return what is likely wrong with a method, after its name."""
-    if inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return NO_GENERATOR
     plain = getattr(function, "__func__", function)
     # What a decorator or partial() made may well return an awaitable.
@@ -106,7 +130,8 @@ def _doubt_about(function: Callable[..., Any], method: str) -> str | None:
         return "is a plain function: unless it returns an awaitable, write 'async def'"
     if is_as_written and not _takes_one_argument(function, method):
         given = ", ".join(inspect.signature(function).parameters)
-        return f"takes ({given}), but is called with one argument, the request"
+        wanted = _ARGUMENTS.get(method, "one argument, the request")
+        return f"takes ({given}), but is called with {wanted}"
     return None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 from collections.abc import Iterable
 
 from triofuse.filesystem import requests as r
@@ -20,6 +19,7 @@ from triofuse.filesystem.absence import (
 )
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.flags import O_ACCMODE
 from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import (
     Buffer,
@@ -52,7 +52,7 @@ class Filesystem:
     ``trio.CancelScope``.  One that the caller survives, a timer's or SIGWINCH, changes
     nothing, as on a local filesystem, but for what waits by its nature: `setlkw`,
     `poll`, and `read` of a file that is opened with DIRECT_IO, NONSEEKABLE or STREAM.
-    Those any signal cancels, and the caller gets EINTR.
+    Those any signal cancels, and the caller gets EINTR; dropping a lock is none of them.
 
     A caller that /proc does not show (of another pid namespace, or with ``hidepid``)
     may have died of its signal or not: the method has a second to end by itself.
@@ -237,9 +237,7 @@ class Filesystem:
         FuseError(ENOSYS) means that nothing is ever to be done at open: the kernel
         asks no more, keeps its page cache over opens, and sends no RELEASE.
         """
-        if request.flags & os.O_ACCMODE and not may_be_opened_to_write(
-            self, Filesystem
-        ):
+        if request.flags & O_ACCMODE and not may_be_opened_to_write(self, Filesystem):
             raise FuseError(errno.EROFS)
         return Opened()
 

@@ -6,10 +6,12 @@ fields hold plain integers, so test a bit as ``request.flags & WriteFlags.CACHE`
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum, IntFlag
-from typing import TypeVar
+from typing import Final, TypeVar
 
 __all__ = [
+    "O_ACCMODE",
     "AttrFlags",
     "FallocateMode",
     "FsyncFlags",
@@ -31,6 +33,9 @@ __all__ = [
     "StatxMask",
     "WriteFlags",
 ]
+
+#: ``os.O_ACCMODE``, for which PyPy has no name.
+O_ACCMODE: Final = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 _F = TypeVar("_F", bound=type[IntFlag])
 

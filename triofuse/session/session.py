@@ -21,7 +21,7 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.device.mount_error import MountError
-from triofuse.filesystem.checks import check_filesystem, doubts_about
+from triofuse.filesystem.checks import awaited, check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
@@ -189,9 +189,11 @@ class Session:
                     default_permissions=self.default_permissions,
                     allow_root=self.allowed_uids is not None,
                 )
-                self.filesystem.notifier = self.notifier
+                object.__setattr__(
+                    self.filesystem, "notifier", self.notifier
+                )  # frozen?
                 try:
-                    await self.filesystem.init(offer.config)
+                    await awaited(self.filesystem, "init", offer.config)
                 except BaseException:
                     await offer.refuse()
                     raise
@@ -294,7 +296,12 @@ class Session:
     ) -> None:
         """Start the tasks."""
         signals = Signals(
-            self._table, handles, self.filesystem, self.look, service.answer, nursery
+            self._table,
+            handles,
+            self.filesystem,
+            self.look,
+            service.answer_interrupted,
+            nursery,
         )
         control = Control(nursery, handles, service, signals, self.notifier)
         receiver = Receiver(
@@ -358,7 +365,9 @@ class Session:
 
     async def _destroy(self) -> None:
         try:
-            await self._clean_up("destroy", self.filesystem.destroy)
+            await self._clean_up(
+                "destroy", partial(awaited, self.filesystem, "destroy")
+            )
         except Exception:
             _log.exception("%s.destroy() failed", type(self.filesystem).__name__)
             if self.strict:

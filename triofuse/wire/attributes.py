@@ -16,7 +16,7 @@ from triofuse.wire import layouts
 from triofuse.wire.opcodes import FUSE_ROOT_ID
 from triofuse.wire.replies import ReplyError
 
-__all__ = ["encode_attr", "encode_entry", "encode_statx"]
+__all__ = ["encode_attr", "encode_entry", "encode_made", "encode_statx"]
 
 #: Lifetimes beyond this many seconds are for ever; the kernel's jiffies agree.
 _FOR_EVER = 1 << 32
@@ -40,8 +40,22 @@ _TYPES = {
 }
 
 
-def _check_mode(mode: int) -> None:
+#: Bytes of the largest file: LLONG_MAX.
+_MOST = 2**63 - 1
+
+#: What these make; the others say it themselves, in ``mode``.
+_MADE = {r.Mkdir: stat.S_IFDIR, r.Symlink: stat.S_IFLNK}
+
+
+def _check_attr(attr: FileAttr) -> None:
     """Refuse what fuse_invalid_attr() does, fs/fuse/dir.c."""
+    if _MOST < attr.size < 2**64:
+        message = f"a FileAttr with size {attr.size}; 2**63-1 is the most"
+        raise ReplyError(message)
+    _check_mode(attr.mode)
+
+
+def _check_mode(mode: int) -> None:
     kind = stat.S_IFMT(mode)
     if mode != kind | stat.S_IMODE(mode):
         message = f"a mode of {mode:#o}, which is none"
@@ -59,13 +73,15 @@ def _check_entry(entry: Entry, request: object) -> None:
     """Refuse what fuse_lookup() does, fs/fuse/dir.c."""
     if entry.nodeid == FUSE_ROOT_ID and not _is_for_export(request):
         raise ReplyError("an Entry with nodeid 1, which is the root and nothing else")
+    if entry.nodeid == 0 and not isinstance(request, r.Lookup):
+        raise ReplyError("an Entry with nodeid 0, but what was made has a number")
     if entry.nodeid == 0 and entry.attr.mode:
         raise ReplyError(
             "an Entry with nodeid 0, which says that there is no such name: "
             "number what is there from 2 on, or return Entry.negative()"
         )
     if entry.nodeid:
-        _check_mode(entry.attr.mode)
+        _check_attr(entry.attr)
 
 
 def _is_for_export(request: object) -> bool:
@@ -86,6 +102,22 @@ def _duration(seconds: float) -> tuple[int, int]:
 # go, without a call in between, takes two thirds of the time.
 
 
+def encode_made(entry: Entry, request: object) -> bytes:
+    """Encode the ``struct fuse_entry_out`` of what was made.
+
+    Raises:
+      ReplyError: It is not what was to be made: create_new_entry() in fs/fuse/dir.c.
+    """
+    kind = stat.S_IFMT(getattr(request, "mode", 0)) or _MADE.get(type(request), 0)
+    if kind and entry.nodeid and stat.S_IFMT(entry.attr.mode) != kind:
+        message = (
+            f"an Entry with a mode of {entry.attr.mode:#o} "
+            f"where {stat.filemode(kind)[0]!r} was to be made: {kind:#o}"
+        )
+        raise ReplyError(message)
+    return encode_entry(entry, request)
+
+
 def encode_entry(entry: Entry, request: object) -> bytes:
     """Encode ``struct fuse_entry_out``.
 
@@ -93,12 +125,19 @@ def encode_entry(entry: Entry, request: object) -> bytes:
       ReplyError: The kernel would answer EIO; ``request`` None has it decide itself.
     """
     attr = entry.attr
-    if (entry.nodeid < 2 or attr.mode not in _modes) and request is not None:
+    wrong = entry.nodeid < 2 or attr.mode not in _modes or attr.size > _MOST
+    if wrong and request is not None:
         _check_entry(entry, request)
     blocks = attr.blocks
     if blocks is None:
         blocks = (attr.size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
+    asec, ansec = atime // _NS, atime % _NS
+    if atime is mtime and mtime is ctime:  # nobody gave them
+        msec = csec = asec
+        mnsec = cnsec = ansec
+    else:
+        msec, mnsec, csec, cnsec = mtime // _NS, mtime % _NS, ctime // _NS, ctime % _NS
     entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
     attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
     return _pack_entry(
@@ -111,12 +150,12 @@ def encode_entry(entry: Entry, request: object) -> bytes:
         attr.ino,
         attr.size,
         blocks,
-        atime // _NS,
-        mtime // _NS,
-        ctime // _NS,
-        atime % _NS,
-        mtime % _NS,
-        ctime % _NS,
+        asec,
+        msec,
+        csec,
+        ansec,
+        mnsec,
+        cnsec,
         attr.mode,
         attr.nlink,
         attr.uid,
@@ -133,26 +172,32 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
     Raises:
       ReplyError: The kernel would answer EIO.
     """
-    if attr.mode not in _modes:
-        _check_mode(attr.mode)
-    blocks = attr.blocks
+    mode, size, blocks = attr.mode, attr.size, attr.blocks
+    if mode not in _modes or size > _MOST:
+        _check_attr(attr)
     if blocks is None:
-        blocks = (attr.size + 511) >> 9
+        blocks = (size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
+    asec, ansec = atime // _NS, atime % _NS
+    if atime is mtime and mtime is ctime:  # nobody gave them
+        msec = csec = asec
+        mnsec = cnsec = ansec
+    else:
+        msec, mnsec, csec, cnsec = mtime // _NS, mtime % _NS, ctime // _NS, ctime % _NS
     valid, valid_nsec = _duration(attr.attr_valid)
     return _pack_attr(
         valid,
         valid_nsec,
         attr.ino,
-        attr.size,
+        size,
         blocks,
-        atime // _NS,
-        mtime // _NS,
-        ctime // _NS,
-        atime % _NS,
-        mtime % _NS,
-        ctime % _NS,
-        attr.mode,
+        asec,
+        msec,
+        csec,
+        ansec,
+        mnsec,
+        cnsec,
+        mode,
         attr.nlink,
         attr.uid,
         attr.gid,
@@ -164,8 +209,8 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
 
 def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
     """Encode ``struct fuse_statx_out``; a birth that is not known is left out."""
-    if attr.mode not in _modes:
-        _check_mode(attr.mode)
+    if attr.mode not in _modes or attr.size > _MOST:
+        _check_attr(attr)
     valid, valid_nsec = _duration(attr.attr_valid)
     mask = _BASIC_STATS if attr.btime_ns is None else _BASIC_STATS_AND_BTIME
     return layouts.STATX_OUT.pack(

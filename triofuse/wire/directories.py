@@ -30,20 +30,21 @@ class NumberedListing:
     _source: EntrySource
     _left: list[Entry] = attrs.Factory(list)
 
-    def page(self, offset: int, size: int, *, plus: bool) -> Page:  # noqa: ARG002
+    def page(self, offset: int, size: int, *, plus: bool) -> Page:
         """Return as many records as fit into ``size`` bytes.
 
         Raises:
           FuseError: EINVAL: not even one fits, as in getdents(2).
-          ValueError: A name is none, or an entry has no offset.
+          ReplyError: A name is none, or an entry has no offset, or that one for which
+            it was asked: whoever lists would begin there again, for ever.
         """
         body: list[bytes] = []
         sent: list[Entry] = []
         returned = self._source.returned
         try:
-            while entry := self._source.take():
+            while (entry := self._source.take()) is not None:
                 returned.append(entry)  # until it is known to go out
-                record = encode_dirent(entry, _offset_of(entry))
+                record = encode_dirent(entry, _offset_of(entry, offset))
                 if plus:
                     record = encode_attributes(entry) + record
                 size -= len(record)
@@ -94,10 +95,18 @@ def begin_listing(
     return Listing(with_dots(source, nodeid))
 
 
-def _offset_of(entry: DirEntry) -> int:
+def _offset_of(entry: object, begun: int) -> int:
+    if not isinstance(entry, DirEntry):
+        raise ReplyError(mistake_in_entry(entry))
     if entry.offset is None:
-        message = f"{entry.name!r} has no offset, although other entries have one"
-        raise ValueError(message)
+        message = f"{entry.name!r} without an offset, although other entries have one"
+        raise ReplyError(message)
+    if entry.offset == begun:
+        message = (
+            f"{entry.name!r} with offset {begun}, after which the listing was to go on: "
+            "an offset says what comes after its entry, and is not 0"
+        )
+        raise ReplyError(message)
     return entry.offset
 
 

@@ -23,9 +23,10 @@ from triofuse.filesystem.replies import (
     Opened,
     Statfs,
 )
-from triofuse.wire import layouts
-from triofuse.wire.attributes import encode_entry
+from triofuse.wire import layouts, replies
+from triofuse.wire.attributes import encode_made
 from triofuse.wire.decode import ENCODING, ENCODING_ERRORS
+from triofuse.wire.replies import ReplyError
 
 __all__ = [
     "StillInFile",
@@ -87,9 +88,21 @@ def encode_name(name: str) -> bytes:
     return name.encode(ENCODING, ENCODING_ERRORS)
 
 
-def encode_nothing(value: None, request: r.Request) -> Buffer:
-    """Encode success."""
+def encode_nothing(value: object, request: r.Request) -> Buffer:
+    """Encode success.
+
+    Raises:
+      ReplyError: The value is an errno, or False for a refusal, which the kernel would
+        never hear of.  What else is returned means nothing.
+    """
+    if value is not None and _is_refusal(value):
+        raise ReplyError(replies.NOTHING.instead_of(value))
     return b""
+
+
+def _is_refusal(value: object) -> bool:
+    """Whether a value says no, as in C or in other libraries."""
+    return value is False or (type(value) is int and value != 0)
 
 
 def encode_opened(opened: Opened, request: r.Request) -> Buffer:
@@ -100,7 +113,7 @@ def encode_opened(opened: Opened, request: r.Request) -> Buffer:
 def encode_created(created: tuple[Entry, Opened], request: r.Request) -> Buffer:
     """Encode ``struct fuse_entry_out`` and ``struct fuse_open_out``."""
     entry, opened = created
-    return encode_entry(entry, request) + encode_opened(opened, request)
+    return encode_made(entry, request) + encode_opened(opened, request)
 
 
 class StillInFile(Exception):  # noqa: N818  (not an error)
@@ -212,11 +225,16 @@ def encode_xattr(value: Buffer, request: r.Getxattr) -> Buffer:
 
 def encode_xattr_names(names: Iterable[str], request: r.Listxattr) -> Buffer:
     """Encode the names of extended attributes, each with its NUL."""
-    listed = list(names)
+    if isinstance(names, str):
+        raise ReplyError(replies.NAMES.instead_of(names))
+    listed: list[Any] = list(names)
     for name in listed:
-        if not name or "\0" in name:
-            message = f"{name!r} cannot be the name of an extended attribute"
-            raise ValueError(message)
+        if not isinstance(name, str) or not name or "\0" in name:
+            message = (
+                f"{replies.shown(name)} among the names of extended attributes; "
+                "each is a str without a NUL, and not empty"
+            )
+            raise ReplyError(message)
     text = "".join(name + "\0" for name in listed)
     return _sized(text.encode(ENCODING, ENCODING_ERRORS), request.size)
 

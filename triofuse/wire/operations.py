@@ -95,6 +95,7 @@ def _row(
 _DUE: dict[Callable[..., Buffer], due.Due] = {
     a.encode_attr: due.ATTR,
     a.encode_entry: due.ENTRY,
+    a.encode_made: due.ENTRY,
     a.encode_statx: due.ATTR,
     e.encode_block: due.BLOCK,
     e.encode_copied: due.SIZE,
@@ -184,13 +185,13 @@ _ROWS = [
     _row(Opcode.GETATTR, fixed(_getattr, layouts.GETATTR_IN), Filesystem.getattr, a.encode_attr),
     _row(Opcode.SETATTR, fixed(_setattr, layouts.SETATTR_IN), Filesystem.setattr, a.encode_attr),
     _row(Opcode.READLINK, fixed(r.Readlink), Filesystem.readlink, e.encode_target),
-    _row(Opcode.SYMLINK, creating(r.Symlink, target=True), Filesystem.symlink, a.encode_entry, _undo_entry),
-    _row(Opcode.MKNOD, creating(r.Mknod, layouts.MKNOD_IN), Filesystem.mknod, a.encode_entry, _undo_entry),
-    _row(Opcode.MKDIR, creating(r.Mkdir, layouts.MKDIR_IN), Filesystem.mkdir, a.encode_entry, _undo_entry),
+    _row(Opcode.SYMLINK, creating(r.Symlink, target=True), Filesystem.symlink, a.encode_made, _undo_entry),
+    _row(Opcode.MKNOD, creating(r.Mknod, layouts.MKNOD_IN), Filesystem.mknod, a.encode_made, _undo_entry),
+    _row(Opcode.MKDIR, creating(r.Mkdir, layouts.MKDIR_IN), Filesystem.mkdir, a.encode_made, _undo_entry),
     _row(Opcode.UNLINK, named(r.Unlink), Filesystem.unlink, e.encode_nothing),
     _row(Opcode.RMDIR, named(r.Rmdir), Filesystem.rmdir, e.encode_nothing),
     _row(Opcode.RENAME, named(r.Rename, layouts.RENAME_IN, names=2), Filesystem.rename, e.encode_nothing),
-    _row(Opcode.LINK, named(r.Link, layouts.LINK_IN), Filesystem.link, a.encode_entry, _undo_entry),
+    _row(Opcode.LINK, named(r.Link, layouts.LINK_IN), Filesystem.link, a.encode_made, _undo_entry),
     _row(Opcode.OPEN, fixed(r.Open, layouts.OPEN_IN), Filesystem.open, e.encode_opened, _undo_opened),
     _row(Opcode.READ, fixed(r.Read, layouts.READ_IN), Filesystem.read, e.encode_data),
     _row(Opcode.WRITE, with_payload(r.Write, layouts.WRITE_IN, "size"), Filesystem.write, e.encode_written),
@@ -241,6 +242,7 @@ _OLDER_REPLIES: list[tuple[int, Callable[[Any, Any], Buffer], int, layouts.Layou
     (4, e.encode_statfs, 48, layouts.STATFS_OUT),
     (9, a.encode_attr, 96, layouts.ATTR_OUT),
     (9, a.encode_entry, 120, layouts.ENTRY_OUT),
+    (9, a.encode_made, 120, layouts.ENTRY_OUT),
     (9, e.encode_created, 120, layouts.ENTRY_OUT),
 ]
 

@@ -6,6 +6,7 @@ sentence "Hello.lookup() returned ...", so that it says what the author did.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -59,7 +60,7 @@ class Due:
           ReplyError: It is not.
         """
         if not isinstance(value, self.types):
-            raise ReplyError(self._instead_of(value))
+            raise ReplyError(self.instead_of(value))
 
     def mistake_in(self, value: object) -> str | None:
         """Return what is wrong with a value that could not be sent, if that is plain."""
@@ -67,10 +68,11 @@ class Due:
             case (Entry() as entry, Opened() as opened):
                 return _mistake_in_fields(entry) or _mistake_in_fields(opened)
         if tuple in self.types or not isinstance(value, self.types):
-            return self._instead_of(value)
+            return self.instead_of(value)
         return _mistake_in_fields(value)
 
-    def _instead_of(self, value: object) -> str:
+    def instead_of(self, value: object) -> str:
+        """Return what is wrong with a value of another type."""
         remedy = f" ({self.remedy})" if self.remedy else ""
         return f"{shown(value)}; {self.words} is due{remedy}"
 
@@ -107,9 +109,12 @@ _FIELDS_OF_32_BITS: Final = frozenset(
 )
 
 
+_WITH_FIELDS: Final = (Entry, FileAttr, FileData, Opened, Statfs, FileLock, DirEntry)
+
+
 def _mistake_in_fields(value: object) -> str | None:
     """Return which field of a reply cannot be sent, None where all can."""
-    if not isinstance(value, (Entry, FileAttr, Opened, Statfs, FileLock, DirEntry)):
+    if not isinstance(value, _WITH_FIELDS):
         return None
     article = "an" if isinstance(value, (Entry, Opened)) else "a"
     for field in attrs.fields(type(value)):
@@ -147,11 +152,17 @@ def _mistake_in_name(given: object) -> str | None:
         return f"{shown(given)}; a str is due{remedy}"
     if not given or "/" in given or "\0" in given:
         return f"{given!r}; a name is not empty, and has no slash and no NUL"
+    try:
+        os.fsencode(given)
+    except UnicodeEncodeError:
+        return f"{given!r}; a name is text, or made by os.fsdecode()"
     return None
 
 
 def _mistake_in_number(name: str, given: object) -> str | None:
     is_time = name.endswith("_ns")
+    if name == "backing_as":
+        return None
     if not hasattr(given, "__index__"):
         remedy = " of nanoseconds, as time.time_ns() returns" if is_time else ""
         return f"{shown(given)}; an int{remedy} is due"
@@ -175,7 +186,9 @@ def mistake_in_entry(entry: object) -> str | None:
     return _mistake_in_fields(entry) or _mistake_in_fields(found)
 
 
-NOTHING: Final = Due((object,), "nothing")
+NOTHING: Final = Due(
+    (object,), "None", "a refusal is raised: raise FuseError(errno.EACCES)"
+)
 ATTR: Final = Due((FileAttr,), "a FileAttr", "or raise FuseError(errno.ENOENT)")
 ENTRY: Final = Due((Entry,), "an Entry", "or raise FuseError(errno.ENOENT)")
 OPENED: Final = Due((Opened,), "an Opened", "Opened() where there is no handle")
@@ -188,7 +201,7 @@ DATA: Final = Due(
 BYTES: Final = Due(
     _BYTES, "bytes, a bytearray or a memoryview", "or raise FuseError(errno.ENODATA)"
 )
-NAMES: Final = Due((Iterable,), "an iterable of str")
+NAMES: Final = Due((Iterable,), "an iterable of str", "a list of them")
 TARGET: Final = Due((str,), "a str", "os.fsdecode() makes one of bytes")
 STATFS: Final = Due((Statfs,), "a Statfs")
 LOCK: Final = Due((FileLock,), "a FileLock", "FileLock() where nothing is in the way")

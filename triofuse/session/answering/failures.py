@@ -14,7 +14,7 @@ import os
 import struct
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import attrs
 import trio
@@ -80,6 +80,8 @@ class FailureLog:
         """
         cause = unwrapped(exc)
         if isinstance(cause, OSError):
+            if not _is_errno(cause.errno):
+                self._name_errno(operation, request, cause)
             return
         if isinstance(cause, BaseExceptionGroup):
             cancelled, others = cause.split(trio.Cancelled)
@@ -103,6 +105,17 @@ class FailureLog:
         if self.strict:
             raise exc
 
+    def _name_errno(
+        self, operation: Operation, request: Request | None, exc: OSError
+    ) -> None:
+        method = f"{type(self._filesystem).__name__}.{operation.method}()"
+        mistake = (
+            f"{method} raised {exc!r:.80}, whose errno is {exc.errno!r}: "
+            "write FuseError(errno.ENOENT), for instance"
+        )
+        if self._is_new(mistake):
+            _log.error("%s.  The caller got EIO: %r", mistake, request, exc_info=exc)
+
     def _mistake(
         self, operation: Operation, exc: Exception, value: object
     ) -> str | None:
@@ -119,7 +132,9 @@ class FailureLog:
 
     def _cannot_be_awaited(self, operation: Operation, method: str) -> str | None:
         function = getattr(self._filesystem, operation.method)
-        if inspect.isasyncgenfunction(function):
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(
+            function
+        ):
             return f"{method} {NO_GENERATOR}"
         if not inspect.iscoroutinefunction(function):
             return f"{method} returned what cannot be awaited; write 'async def'"
@@ -159,9 +174,13 @@ def errno_of(exc: BaseException, active: ActiveRequest) -> int:
     if not isinstance(cause, OSError):
         return errno.EIO
     error = cause.errno
-    if error is None or not 0 < error <= _MAX_ERRNO:
-        _log.error("an OSError without a usable errno becomes EIO", exc_info=exc)
+    if not _is_errno(error):
         return errno.EIO
     if error == errno.ENOSYS and not isinstance(cause, FuseError):
         return errno.EOPNOTSUPP
     return error
+
+
+def _is_errno(number: object) -> TypeGuard[int]:
+    """Whether a caller can be told this; ``OSError("text")`` has None, for instance."""
+    return isinstance(number, int) and 0 < number <= _MAX_ERRNO

@@ -88,7 +88,7 @@ class Handles:
     async def open(self, request: Open) -> Opened:
         """Open a file and note its handle."""
         try:
-            if Opcode.OPEN in self._needless:
+            if self._needless and Opcode.OPEN in self._needless:
                 return _UNOPENED
             opened = await self._filesystem.open(request)
         except FuseError as exc:
@@ -109,7 +109,7 @@ class Handles:
     async def opendir(self, request: Opendir) -> Opened:
         """Open a directory and note its handle."""
         try:
-            if Opcode.OPENDIR in self._needless:
+            if self._needless and Opcode.OPENDIR in self._needless:
                 return _UNOPENED_DIRECTORY
             opened = await self._filesystem.opendir(request)
         except FuseError as exc:
@@ -120,10 +120,9 @@ class Handles:
 
     async def release(self, request: Release) -> None:
         """Release a file's handle."""
-        if (
-            self._drop((request.nodeid, request.fh))
-            or Opcode.OPEN not in self._needless
-        ):
+        was_open = self._drop((request.nodeid, request.fh))
+        # First the set, mostly empty: an Opcode is hashed by Python code.
+        if was_open or not self._needless or Opcode.OPEN not in self._needless:
             await self._filesystem.release(request)
 
     async def releasedir(self, request: Releasedir) -> None:
@@ -196,13 +195,16 @@ class Handles:
     def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
         """Note a file's handle, and return it with what may be behind the file."""
         self._note(Release, nodeid, opened, flags)
-        if opened.flags & _ENDLESS:
+        if int(opened.flags) & _ENDLESS:  # an IntFlag takes a microsecond for it
             self._endless.add((nodeid, opened.fh))
         return self._backings.opened(nodeid, opened)
 
     def _note(
         self, release: type[Release], nodeid: int, opened: Opened, flags: int
     ) -> None:
+        numbers: tuple[object, object] = (opened.fh, opened.flags)
+        if not all(isinstance(number, int) for number in numbers):
+            raise ReplyError(OPENED.mistake_in(opened))  # before either is used
         undone = release(0, nodeid, 0, 0, 0, opened.fh, flags, 0, 0)
         self._opens.setdefault((nodeid, opened.fh), []).append(undone)
 
@@ -228,7 +230,8 @@ class Handles:
             self._backings.released(key[0])
         if not opens:
             self._opens.pop(key, None)
-            self._endless.discard(key)
+            if self._endless:
+                self._endless.discard(key)
         return was_open
 
 
@@ -238,7 +241,9 @@ def _pair(created: tuple[Entry, Opened]) -> tuple[Entry, Opened]:
     Raises:
       ReplyError: It is something else.
     """
-    match created:
-        case (Entry(), Opened()):
+    answer: object = created
+    if type(answer) is tuple and len(answer) == 2:
+        entry, opened = answer
+        if isinstance(entry, Entry) and isinstance(opened, Opened):
             return created
     raise ReplyError(CREATED.mistake_in(created))

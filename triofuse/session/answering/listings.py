@@ -15,6 +15,7 @@ from triofuse.filesystem.filesystem import Filesystem, implements
 from triofuse.filesystem.replies import DirEntry, Entry
 from triofuse.filesystem.requests import Forget, Readdir, Readdirplus
 from triofuse.wire.directories import NumberedListing, begin_listing
+from triofuse.wire.entries import EntrySource
 from triofuse.wire.listing import BY_NAME, Listing, Page
 from triofuse.wire.replies import ENTRIES
 
@@ -37,6 +38,8 @@ class Listings:
     _by_place: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
     #: By nodeid, the one that was begun last at the end.
     _by_name: dict[int, Listing] = attrs.field(factory=dict, init=False)
+    #: Whether anybody may hold a cookie that is a hash.
+    _has_given_names: bool = attrs.field(default=False, init=False)
 
     @property
     def _has_names(self) -> bool:
@@ -92,11 +95,16 @@ class Listings:
         listing = begin_listing(entries, request.nodeid, request.offset, plus=plus)
         if isinstance(listing, NumberedListing):
             return listing
+        if request.offset >= BY_NAME and not self._has_given_names:
+            # Nobody has such a cookie: somebody seeks at random, past the end.
+            self._close(listing)
+            return NumberedListing(EntrySource.of((), plus=plus))
         if request.offset >= BY_NAME or (lasting and not request.offset):
             try:
                 listing.order_by_name()
             finally:
                 self._forget_left(listing)
+            self._has_given_names = True
             self._close(self._by_name.pop(request.nodeid, None))
             self._by_name[request.nodeid] = listing
             if len(self._by_name) > _MAX_BY_NAME:

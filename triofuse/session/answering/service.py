@@ -20,7 +20,7 @@ from triofuse.device.splicer import SPLICED, Splicer
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import Buffer, FileData
-from triofuse.filesystem.requests import Forget, Release, Request
+from triofuse.filesystem.requests import Forget, Poll, Release, Request
 from triofuse.session.answering.failures import UNANSWERED, FailureLog, errno_of
 from triofuse.session.answering.file_buffers import FileBuffers, read_file
 from triofuse.session.answering.handles import TRACKED, Handles
@@ -28,9 +28,15 @@ from triofuse.session.answering.statistics import Tally
 from triofuse.session.answering.unread_files import UnreadFiles
 from triofuse.session.in_flight.table import ActiveRequest
 from triofuse.wire.decode import Message, operation_name
-from triofuse.wire.encode import StillInFile, encode_error, encode_header
+from triofuse.wire.encode import (
+    StillInFile,
+    encode_error,
+    encode_header,
+    encode_revents,
+)
+from triofuse.wire.notifications import encode_notify_poll
 from triofuse.wire.opcodes import Opcode
-from triofuse.wire.operations import Operation
+from triofuse.wire.operations import OPERATIONS, Operation
 
 __all__ = ["Service"]
 
@@ -153,7 +159,11 @@ class Service:
                 return
         except BaseException as exc:  # noqa: BLE001  (the one place that answers EIO)
             error = errno_of(exc, active)
-            if not active.answered:
+            if active.answered:
+                pass
+            elif error == errno.EINTR:
+                await self.answer_interrupted(opcode, unique, message)
+            else:
                 await self.answer(unique, error)
             self._count_failed(tally, active, error)
             await self._undo_unsent(operation, request, value)
@@ -255,6 +265,23 @@ class Service:
             _trace.debug("%d <- %s", unique, errno.errorcode.get(error, error or "OK"))
         unique = self._renumbered.pop(unique, unique)
         await self._send((encode_error(unique, error),), unique)
+
+    async def answer_interrupted(
+        self, opcode: int, unique: int, message: Message
+    ) -> None:
+        """Answer for a request that a signal has ended: EINTR, but for POLL.
+
+        The kernel makes POLLERR of any error of a POLL.  So nothing is ready yet: then
+        poll(2) sees the signal itself, and epoll(7) is woken to ask again.
+        """
+        if opcode != Opcode.POLL:
+            return await self.answer(unique, errno.EINTR)
+        poll = OPERATIONS[Opcode.POLL].decode(message)
+        assert isinstance(poll, Poll)
+        unique = self._renumbered.pop(unique, unique)
+        body = encode_revents(0, poll)
+        await self._send((encode_header(unique, len(body)), body), unique)
+        return await self._send(encode_notify_poll(poll.kh), unique)
 
     async def _send(self, buffers: Sequence[Buffer], unique: int) -> None:
         """Send a reply that nothing need be undone for if it is not taken."""

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from triofuse.filesystem.filesystem import Filesystem, implements
+from triofuse.filesystem.flags import O_ACCMODE
 from triofuse.filesystem.requests import Getattr, Release
 from triofuse.session.answering.statistics import Tally
 
@@ -52,7 +53,7 @@ class UnreadFiles:
         await self._release(request)
         if self._reads.handled:
             self._left = 0
-        if self._left and request.flags & os.O_ACCMODE != os.O_WRONLY:
+        if self._left and request.flags & O_ACCMODE != os.O_WRONLY:
             self._left -= 1
             with trio.move_on_after(_MAX_WAIT):
                 await self._check_size(request.nodeid)

@@ -54,8 +54,8 @@ def limits_of(
     methods = {row.method for row in OPERATIONS.values()} - {"release", "releasedir"}
     named = timeout if isinstance(timeout, Mapping) else {}
     if unknown := set(named) - methods:
-        name = min(unknown)
-        near = get_close_matches(name, sorted(methods), n=1)
+        name = min(unknown, key=repr)
+        near = get_close_matches(str(name), sorted(methods), n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         message = f"timeout: there is no operation {name!r} to limit{meant}"
         raise ValueError(message)

@@ -8,16 +8,17 @@ answered, for the next may be fatal.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import attrs
 import trio
 
 from triofuse.device.callers import Standing, standing_of
 from triofuse.filesystem.filesystem import Filesystem
-from triofuse.filesystem.requests import Read
+from triofuse.filesystem.flags import LockType
+from triofuse.filesystem.requests import Read, Setlkw
 from triofuse.session.answering.handles import Handles
 from triofuse.session.in_flight.received import ReceivedRequest
 from triofuse.session.in_flight.table import (
@@ -25,7 +26,7 @@ from triofuse.session.in_flight.table import (
     InFlightTable,
     InterruptOutcome,
 )
-from triofuse.wire.decode import peek_caller
+from triofuse.wire.decode import Message, peek_caller
 from triofuse.wire.errors import ProtocolError
 from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import OPERATIONS
@@ -63,14 +64,15 @@ def interruptible_opcodes(filesystem: Filesystem) -> frozenset[int]:
       ValueError: ``Filesystem.interruptible`` has something else than the names of
         methods.
     """
-    names: Collection[str] = filesystem.interruptible
+    names: Any = filesystem.interruptible
     opcodes = {row.method: opcode for opcode, row in OPERATIONS.items()}
-    unknown = {names} if isinstance(names, str) else set(names) - opcodes.keys()
+    is_set = isinstance(names, Collection) and not isinstance(names, str)
+    unknown = {n for n in names if n not in opcodes} if is_set else {names}
     if unknown:
         name = type(filesystem).__name__
         message = (
             f"{name}.interruptible is {names!r}; a set of the names of methods is due: "
-            f"there is no {min(unknown)!r}"
+            f"there is no {min(unknown, key=repr)!r}"
         )
         raise ValueError(message)
     return _BY_NATURE | {opcodes[name] for name in names}
@@ -84,7 +86,7 @@ class Signals:
     _handles: Handles
     _filesystem: Filesystem
     _standing: FindStanding
-    _answer: Callable[[int, int], Awaitable[None]]
+    _answer: Callable[[int, int, Message], Awaitable[None]]
     _nursery: trio.Nursery
     _interruptible: frozenset[int] = attrs.field(init=False)
     #: Since when requests have gone on in spite of a signal, by ``unique``.
@@ -103,7 +105,7 @@ class Signals:
             return True
         since = trio.current_time()
         if self._ends_at_any_signal(received) or self._caller_dies(received, since):
-            self._cancel(unique)
+            self._cancel(received)
         else:
             if not self._survived:
                 self._nursery.start_soon(self._watch)
@@ -128,20 +130,23 @@ class Signals:
                 del self._survived[unique]
             elif self._caller_dies(received, since):
                 del self._survived[unique]
-                self._cancel(unique)
+                self._cancel(received)
 
     def _ends_at_any_signal(self, received: ReceivedRequest) -> bool:
         """Whether any signal ends a request."""
         opcode, _, message, _ = received
-        if opcode in self._interruptible:
-            return True
-        if opcode != Opcode.READ:
+        if opcode != Opcode.READ and opcode not in self._interruptible:
             return False
         try:
-            read = OPERATIONS[opcode].decode(message)
+            request = OPERATIONS[opcode].decode(message)
         except ProtocolError:
             return False
-        return isinstance(read, Read) and self._handles.is_endless(read.nodeid, read.fh)
+        match request:
+            case Setlkw():  # unlocking comes this way as well, and waits for nobody
+                return request.lock.type != LockType.UNLCK
+            case Read() if opcode not in self._interruptible:
+                return self._handles.is_endless(request.nodeid, request.fh)
+        return True
 
     def _caller_dies(self, received: ReceivedRequest, since: float) -> bool:
         """Whether the caller dies, or may have died unseen a while ago."""
@@ -152,6 +157,7 @@ class Signals:
             return trio.current_time() >= since + _UNSEEN
         return standing is Standing.DYING
 
-    def _cancel(self, unique: int) -> None:
+    def _cancel(self, received: ReceivedRequest) -> None:
+        opcode, unique, message, _ = received
         if self._table.interrupt(unique) is InterruptOutcome.NEVER_STARTED:
-            self._nursery.start_soon(self._answer, unique, errno.EINTR)
+            self._nursery.start_soon(self._answer, opcode, unique, message)

@@ -39,12 +39,26 @@ def check_arguments(filesystem: object, mountpoint: object, options: object) -> 
     if isinstance(os.fspath(mountpoint), bytes):
         message = f"a mountpoint is a path of str: {mountpoint!r:.80}"
         raise TypeError(message)
+    _check_path(os.fspath(mountpoint))
     if options is None or isinstance(options, MountOptions):
         return
     message = f"options are MountOptions(...), not {options!r:.80}"
     if isinstance(options, str):
         message += f"; write MountOptions.parse({options!r})"
     raise TypeError(message)
+
+
+def _check_path(path: str) -> None:
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        message = f"the mountpoint {path!r:.80} has a character that no path has"
+        raise ValueError(message) from None
+    if not encoded:
+        raise ValueError("the mountpoint is empty")
+    if b"\0" in encoded:
+        message = f"the mountpoint {path!r:.80} has a NUL, which no path has"
+        raise ValueError(message)
 
 
 def check_settings(settings: Mapping[str, Any], known: Collection[str]) -> None:
