@@ -110,7 +110,7 @@ class SessionNotifier:
         await self._tell("store", n.encode_notify_store, nodeid, offset, kept)
 
     async def retrieve(self, nodeid: int, offset: int, size: int) -> bytes:
-        """Return what is cached."""
+        """Return cached data of a node."""
         await self._check("retrieve")
         parts: list[bytes] = []
         while size > 0:

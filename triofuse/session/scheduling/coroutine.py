@@ -61,6 +61,6 @@ class ObservedCoroutine:
 
     @property
     def cr_await(self) -> object:
-        """What it awaits."""
+        """The object that the coroutine awaits."""
         awaited: object = self._coroutine.cr_await  # type: ignore[attr-defined]
         return awaited

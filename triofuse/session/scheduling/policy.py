@@ -1,4 +1,4 @@
-"""Who serves and who waits for the device: Leader/Followers, without trio and device.
+"""The scheduling policy, Leader/Followers, without trio and without the device.
 
 The law: whenever the event loop runs other tasks, a handler watches the device or is
 scheduled to read it; and if a queued request may start, a handler is scheduled.  All

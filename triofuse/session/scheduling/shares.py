@@ -1,4 +1,4 @@
-"""Fair shares of what is limited: handlers and memory.
+"""Fair shares of limited resources: handlers and memory.
 
 The law: a user may take more while it holds less than eight times what is free (dynamic
 thresholds; Choudhury and Hahne, 1998).  So one user alone takes at most 8/9, two take
