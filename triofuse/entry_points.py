@@ -182,7 +182,8 @@ async def _end(session: Session | None, mounted: Mount) -> None:
         with trio.move_on_after(_UNMOUNT_TIMEOUT, shield=True) as scope:
             await mounted.unmount()
         if scope.cancelled_caught:
-            _log.error("%s: unmounting takes its time; goes on alone", place)
+            message = "%s: not unmounted within %g s; a thread continues to unmount it"
+            _log.error(message, place, _UNMOUNT_TIMEOUT)
     except Exception as exc:  # noqa: BLE001  (the session must end in any case)
         _log.error("%s cannot be unmounted: %s", place, exc)
     finally:

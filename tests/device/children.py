@@ -1,6 +1,6 @@
 """Programs that mount, for tests that need another process, user or namespace.
 
-They print what they see, a fact a line.  Run by ``mounts.child``.
+They print what they find, one fact per line.  ``mounts.child`` runs them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PR_SET_DUMPABLE = 4
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWUSER = 0x10000000
 
-#: What -m of unshare(1) adds.
+#: The flag that option -m of unshare(1) adds.
 USERNS = {"without-mounts": 0, "with-mounts": _CLONE_NEWNS}
 
 
@@ -73,7 +73,7 @@ async def once(path: str, options: MountOptions) -> None:
 
 
 async def busy(path: str, options: MountOptions) -> None:
-    """As ``once``, but unmount while the filesystem is in use."""
+    """Do as ``once``, but unmount while the filesystem is in use."""
     filesystem = await _mount(path, options)
     if filesystem is None:
         return
@@ -85,7 +85,7 @@ async def busy(path: str, options: MountOptions) -> None:
 
 
 async def again(path: str, options: MountOptions) -> None:
-    """Mount where a filesystem of one's own has died twice."""
+    """Mount where two filesystems of this user have died."""
     await leave_dead(path)
     await once(path, options)
 
@@ -111,7 +111,7 @@ def _print_children() -> None:
 
 
 def open_device_to_all() -> None:
-    """Let everybody open /dev/fuse, as it mostly is, in this namespace only."""
+    """Make /dev/fuse of mode 0666, the usual mode, in this namespace only."""
     if os.stat("/dev/fuse").st_mode & stat.S_IWOTH:
         return
     mount_tmpfs("/mnt")
@@ -134,7 +134,7 @@ def enter_user_namespace(flags: int) -> None:
     """Become root of a user namespace, as ``unshare -Ur`` does."""
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = os.getuid(), os.getgid()
-    # Who has changed his user owns nothing in /proc/self unless he asks for it.
+    # After a change of user /proc/self belongs to root unless the process is dumpable.
     assert libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
     if libc.unshare(_CLONE_NEWUSER | flags):
         print("no user namespaces here")
@@ -145,7 +145,7 @@ def enter_user_namespace(flags: int) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the action of the command line."""
     parser = argparse.ArgumentParser()
     actions = {
         "hold": hold,

@@ -1,4 +1,4 @@
-"""A place that an ordinary user can mount on."""
+"""Fixtures: a mountpoint of an unprivileged user, and a mount namespace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.device.mounts import NOBODY, Realm
 
 @pytest.fixture
 def public_mountpoint() -> Iterator[str]:
-    """An empty directory of nobody's, in one that everybody may search."""
+    """An empty directory of the user nobody, in one that all users may search."""
     parent = os.path.realpath(tempfile.mkdtemp(prefix="triofuse-"))
     os.chmod(parent, 0o711)
     path = os.path.join(parent, "mnt")
@@ -27,7 +27,7 @@ def public_mountpoint() -> Iterator[str]:
 
 @pytest.fixture
 def realm() -> Iterator[Realm]:
-    """A mount namespace that goes with all its mounts."""
+    """A mount namespace that ends with the test, with all its mounts."""
     if os.geteuid() != 0:
         pytest.skip("makes namespaces")
     command = ["unshare", "--mount", "sh", "-c", "echo ready; exec cat"]

@@ -41,7 +41,7 @@ def entries_at(path: str, table: str = "/proc/self/mountinfo") -> list[MountEntr
 
 
 def needs_steps() -> None:
-    """Skip the test where mount(2) is all there is."""
+    """Skip the test if the system has no fsopen(2)."""
     try:
         FsContext.open("fuse").close()
     except OSError as exc:
@@ -53,7 +53,7 @@ def mount_tmpfs(path: str) -> None:
 
 
 def mount_unseen(path: str) -> int:
-    """Mount without looking at the mountpoint; return the descriptor."""
+    """Mount without a check of the mountpoint; return the descriptor."""
     device = DevFuse.open()
     data = f"fd={device.fd},rootmode=40000,user_id=0,group_id=0"
     mount("unseen", path, "fuse", 0, data)
@@ -63,7 +63,7 @@ def mount_unseen(path: str) -> int:
 def wait_for_mounts(
     condition: Callable[[], bool], table: str = "/proc/self/mountinfo"
 ) -> None:
-    """Wait until the mounts are as they should be; the kernel tells of changes."""
+    """Wait until a condition on the mounts holds; mountinfo polls for changes."""
     deadline = time.monotonic() + SECONDS
     with open(table, "rb") as mountinfo:
         changes = select.poll()
@@ -76,7 +76,7 @@ def wait_for_mounts(
 async def mounted(
     path: str, options: MountOptions | None = None
 ) -> AsyncIterator[Mount]:
-    """Mount a filesystem that nobody serves, and clean up."""
+    """Mount a filesystem that is not served, and clean up."""
     filesystem = await mount_filesystem(path, options or MountOptions())
     try:
         yield filesystem
@@ -87,45 +87,45 @@ async def mounted(
 
 
 def clear(path: str) -> None:
-    """Unmount what is there, whatever it is."""
+    """Unmount everything at a path."""
     subprocess.run(["umount", "-l", path], check=True)
 
 
 async def leave_dead(path: str) -> None:
-    """Mount a filesystem and let it die: its mountpoint is stale."""
+    """Mount a filesystem and close its device, which leaves a stale mountpoint."""
     filesystem = await mount_filesystem(path, MountOptions())
     filesystem.device.close()
 
 
 @attrs.frozen
 class Realm:
-    """A mount namespace in which a test does as it likes.
+    """A mount namespace for one test.
 
     Attributes:
-      pid: A process that is in it, and does nothing.
+      pid: An idle process in the namespace.
     """
 
     pid: int
 
     @property
     def enter(self) -> list[str]:
-        """The beginning of a command that runs there."""
+        """The start of a command that runs in the namespace."""
         return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--"]
 
     @property
     def table(self) -> str:
-        """Where its mounts are listed."""
+        """The path of the mountinfo of the namespace."""
         return f"/proc/{self.pid}/mountinfo"
 
     def command(self, *words: str, uid: int = 0) -> list[str]:
-        """Return a command that runs there, as the user that is given."""
+        """Return a command that runs in the namespace, as a given user."""
         if not uid:
             return [*self.enter, *words]
         become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
         return [*self.enter, *become, "--", *words]
 
     def run(self, *words: str, uid: int = 0) -> str:
-        """Run a command; return what it complains of."""
+        """Run a command in the namespace; return its error messages."""
         command = self.command(*words, uid=uid)
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False
@@ -134,7 +134,7 @@ class Realm:
         return done.stderr
 
     def allow_user_allow_other(self, directory: str) -> None:
-        """Have /etc/fuse.conf say user_allow_other; without fuse3 there is none."""
+        """Put user_allow_other into /etc/fuse.conf, if fuse3 has installed one."""
         if not os.path.exists("/etc/fuse.conf"):
             return
         config = os.path.join(directory, "fuse.conf")

@@ -1,4 +1,4 @@
-"""The process that unmounts what a killed server has left behind."""
+"""The process that unmounts the filesystem of a killed server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CLIENT = 'cd "$0" && echo ready && while echo x >"$1" && cat "$1" >&2; do :; don
 def busy(
     realm: Realm, path: str, uid: int
 ) -> AbstractContextManager[list[subprocess.Popen[str]]]:
-    """Have four clients at work, each with its current directory in the mount."""
+    """Run four clients, each with its current directory in the mount."""
     commands = [
         realm.command("sh", "-c", CLIENT, path, str(number), uid=uid)
         for number in range(4)
@@ -166,7 +166,7 @@ def process_of(filesystem: Mount) -> subprocess.Popen[bytes]:
 
 
 async def die(filesystem: Mount) -> None:
-    """Do what the death of this process would do, and wait for what comes of it."""
+    """Close what the death of this process would close, and wait for the watcher."""
     close_all(filesystem)
     await trio.to_thread.run_sync(process_of(filesystem).wait, SECONDS)
 
@@ -240,7 +240,7 @@ async def test_it_has_no_descriptor_of_ours_but_its_socket(mountpoint: str) -> N
 
 @needs_root
 async def test_the_next_mount_at_the_same_place_is_left_alone(mountpoint: str) -> None:
-    """It has the very numbers that ours had, but for the one that is unique."""
+    """Its numbers are those of our mount, except unique_id."""
     with trio.fail_after(SECONDS):
         filesystem = await mount_filesystem(mountpoint, OPTIONS)
         before = entries_at(mountpoint)
@@ -285,7 +285,7 @@ async def test_that_somebody_else_has_unmounted_it_is_fine(mountpoint: str) -> N
 
 
 async def test_what_lives_on_elsewhere_stays_mounted(mountpoint: str) -> None:
-    """Its device may have been given to another process before ours died."""
+    """Another process may have got the device before ours died."""
     with trio.fail_after(SECONDS):
         async with triofuse.mount(MemFS(), mountpoint):
             watcher = await trio.to_thread.run_sync(Watcher.start, mountpoint)

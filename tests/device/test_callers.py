@@ -1,4 +1,4 @@
-"""What is found out of a caller, from what /proc says of it."""
+"""Whether a caller survives its signals, as /proc shows it."""
 
 from __future__ import annotations
 

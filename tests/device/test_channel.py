@@ -1,4 +1,4 @@
-"""The channel: a socket pair stands in for the device, and the device for itself."""
+"""The channel, tested on a socket pair and on /dev/fuse."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def clog(pair: Pair) -> int:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, *errors: int) -> None:
-    """Have readv(2) fail with each errno once before it works."""
+    """Make readv(2) fail with each errno once before it succeeds."""
     left = list(errors)
     real = os.readv
 

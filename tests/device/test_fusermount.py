@@ -76,7 +76,7 @@ def test_an_ordinary_user_clears_a_stale_mountpoint(public_mountpoint: str) -> N
     ("options", "words", "remedy"),
     [
         ("allow_other", "user_allow_other", "put the line user_allow_other into"),
-        ("colour=blue", "unknown option 'colour=blue'", "only mount(2)"),
+        ("colour=blue", "unknown option 'colour=blue'", "only root"),
     ],
 )
 def test_the_words_of_fusermount_are_in_the_error(
@@ -125,7 +125,7 @@ def test_root_of_a_user_namespace_mounts_without_fusermount(mountpoint: str) -> 
 
 @pytest.fixture
 def no_system_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have root mount by fusermount3 as everybody else does."""
+    """Make root mount by fusermount3, as an unprivileged user does."""
     monkeypatch.setattr(mount, "mount_directly", lambda *_: None)
 
 

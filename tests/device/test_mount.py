@@ -136,7 +136,7 @@ async def test_two_mounts_at_one_place_are_told_apart(mountpoint: str) -> None:
 async def test_a_kernel_that_tells_less_will_do(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before 6.8 no number of a mount is unique, nor does fdinfo name the mount."""
+    """Before 6.8 no mount number is unique, and fdinfo does not name the mount."""
 
     def refuse(*_: object) -> NoReturn:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

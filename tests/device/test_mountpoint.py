@@ -1,4 +1,4 @@
-"""Where a filesystem is mounted, whoever would have it elsewhere."""
+"""The mountpoint stays the same while others rename and replace paths."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="calls mount(2)")
 
 
 def swap_after_looking(monkeypatch: pytest.MonkeyPatch, path: str, other: str) -> None:
-    """Have somebody replace a directory by a link as soon as it was looked at."""
+    """Replace a directory by a link as soon as it has been checked."""
     look = Mountpoint.open
 
     def look_and_swap(place: Mountpoint, *, clear_stale: bool) -> None:
@@ -61,10 +61,10 @@ async def test_a_link_that_is_swapped_in_leads_nowhere(
     ("swapped", "words"),
     [("", "mount failed"), ("/on/the/way", "led to .*/victim/on/the/way")],
 )
-async def test_fusermount_that_is_led_astray_is_an_error(
+async def test_that_fusermount_mounts_elsewhere_is_an_error(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch, swapped: str, words: str
 ) -> None:
-    """It walks the path again, with the rights of its user: no more can be done."""
+    """fusermount3 walks the path again, with the rights of its user."""
     mine, victim = f"{mountpoint}/mine", f"{mountpoint}/victim"
     os.makedirs(f"{mine}{swapped}")
     os.makedirs(f"{victim}{swapped}")
@@ -152,7 +152,7 @@ async def test_a_directory_that_is_not_empty_is_covered(mountpoint: str) -> None
 def test_a_place_that_is_closed_while_it_is_looked_at_keeps_nothing(
     mountpoint: str,
 ) -> None:
-    """Who looks may wait for a filesystem long after its caller was cancelled."""
+    """The thread may block in a filesystem long after its caller was cancelled."""
     before = os.listdir("/proc/self/fd")
     place = Mountpoint(mountpoint)
 
@@ -173,7 +173,7 @@ for fd in os.listdir("/proc/self/fd"):
 
 
 def inherited() -> list[str]:
-    """Return what a child has open although nobody has given it anything."""
+    """Return the open files of a child to which no descriptor was passed."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", LIST],
         stdin=subprocess.DEVNULL,

@@ -165,7 +165,7 @@ def test_an_option_given_by_the_program_may_be_given_once() -> None:
 def test_extra_options_are_a_tuple_of_texts() -> None:
     with pytest.raises(TypeError):
         MountOptions(extra="blksize=512")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="not empty"):
         MountOptions(extra=("",))
 
 

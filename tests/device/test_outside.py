@@ -1,4 +1,4 @@
-"""Whoever ends a mount from outside, its server ends too and leaves nothing."""
+"""A mount that is ended from outside: its server ends too and leaves nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces"),
 ]
 
-#: Who has his current directory in the mount.
+#: A program with its current directory in the mount.
 User = subprocess.Popen[bytes]
 
 _CONNECTIONS = "/sys/fs/fuse/connections"
@@ -39,7 +39,7 @@ def unmount(realm: Realm, path: str, user: User) -> None:
 
 def unmount_lazily(realm: Realm, path: str, user: User) -> None:
     assert realm.run("umount", "-l", path) == ""
-    user.kill()  # whom it is served until he leaves
+    user.kill()  # a lazy unmount is complete when its last user ends
 
 
 def unmount_by_force(realm: Realm, path: str, user: User) -> None:

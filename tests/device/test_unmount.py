@@ -120,7 +120,7 @@ async def test_that_somebody_else_has_unmounted_it_is_fine(mountpoint: str) -> N
 
 
 async def test_the_next_mount_at_the_same_place_is_left_alone(mountpoint: str) -> None:
-    """The kernel gives it the very numbers that ours had: only one is unique."""
+    """The kernel reuses the numbers of our mount; only unique_id differs."""
     with trio.fail_after(SECONDS):
         async with mounted(mountpoint) as filesystem:
             (before,) = entries_at(mountpoint)
@@ -151,7 +151,7 @@ async def test_a_mount_is_found_where_it_has_been_moved_to(mountpoint: str) -> N
 async def test_a_mount_that_takes_its_place_at_the_last_moment_is_left_alone(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is unmounted lazily is named by a descriptor, not by its path."""
+    """A lazy unmount names the mount by its descriptor, not by its path."""
     os.makedirs(path := f"{mountpoint}/old/mnt")
 
     def take_its_place(target: str, flags: int) -> None:
@@ -178,7 +178,7 @@ async def test_a_mount_that_takes_its_place_at_the_last_moment_is_left_alone(
 async def test_a_directory_that_is_swapped_on_the_way_leads_to_no_other_mount(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch, in_use: bool
 ) -> None:
-    """Its owner may do that at any moment: here just before umount2(2)."""
+    """The owner may swap it at any time: here just before umount2(2)."""
     for name in ("mine", "victim"):
         os.makedirs(f"{mountpoint}/{name}/mnt")
     mount_tmpfs(victim := f"{mountpoint}/victim/mnt")
@@ -208,7 +208,7 @@ async def test_a_directory_that_is_swapped_on_the_way_leads_to_no_other_mount(
 async def test_a_mount_whose_directory_is_on_the_move_is_found(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever it has been looked for, it is elsewhere: nine times."""
+    """Nine times it is moved right after it was found."""
     os.makedirs(f"{mountpoint}/0/mnt")
     looked = 0
 

@@ -1,4 +1,4 @@
-"""Who may mount, and who may enter what somebody has mounted."""
+"""Which users may mount, and which users may access a mount."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(find_fusermount() is None, reason="fusermount3 is missing"),
 ]
 
-#: Neither root nor the one who mounts.
+#: A user that is neither root nor the one who mounts.
 SOMEBODY = NOBODY - 1
 
 REFUSED = os.strerror(errno.EACCES)

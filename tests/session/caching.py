@@ -1,4 +1,4 @@
-"""A filesystem of which the kernel caches everything, for ever unless it is told."""
+"""A filesystem that the kernel caches for ever, except for notifications."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ class Caching(t.Filesystem):
 
 
 async def lookup(kernel: FakeKernel, name: str) -> None:
-    """Look up one of the names that do something and are not there."""
+    """Look up a name that triggers something and does not exist."""
     with pytest.raises(OSError, match="No such file"):
         await kernel.lookup(1, name)

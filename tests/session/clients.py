@@ -24,7 +24,7 @@ async def failure_of(path: str) -> int | None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells: a RELEASE or FORGET that the kernel sends."""
+    """Wait for a RELEASE or FORGET of the kernel, for which there is no event."""
     with trio.fail_after(10):
         while not condition():
             await trio.lowlevel.checkpoint()

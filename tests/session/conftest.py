@@ -1,4 +1,4 @@
-"""What several tests of the session begin with."""
+"""Fixtures of the session's tests."""
 
 from __future__ import annotations
 

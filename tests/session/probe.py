@@ -1,4 +1,4 @@
-"""A filesystem whose files each misbehave in their own way, and that keeps count."""
+"""A filesystem whose files misbehave, each in its own way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = b"plain text\n"
 
 
 class Probe(t.Filesystem):
-    """Counts what it is asked, what is open and what the kernel has looked up."""
+    """Counts requests, open handles and lookups."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -72,7 +72,7 @@ class Probe(t.Filesystem):
         self.handles.remove(request.fh)
 
     async def _hold(self, what: str) -> None:
-        """Do not give way to an interrupt until the test lets go."""
+        """Ignore an interrupt until the test releases it."""
         self.arrived.set()
         with trio.CancelScope(shield=True):
             await self.let_go.wait()

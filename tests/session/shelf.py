@@ -23,7 +23,7 @@ PLAIN = FILES["plain"]
 
 
 class Shelf(Probe):
-    """Reads nothing itself: one file is behind all of its files."""
+    """Answers every READ with the same open file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""allow_root: who is neither root nor the owner gets in nowhere, whatever is cached."""
+"""allow_root: other users than root and the owner are refused, whatever is cached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 class Unopened(Probe):
-    """Has nothing to do when something is opened, and says so."""
+    """Answers OPEN and OPENDIR with ENOSYS."""
 
     async def lookup(self, request: t.Lookup) -> t.Entry:
         entry = await super().lookup(request)
@@ -104,7 +104,7 @@ async def test_allow_other_lets_the_kernel_open_by_itself(mountpoint: str) -> No
 
 @pytest.fixture
 def restricted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a session for a fake kernel be for root only, as if mounted so."""
+    """Make the sessions of a fake kernel allow root only, as with allow_root."""
     original = t.Session.from_fd.__func__  # type: ignore[attr-defined]
 
     def from_fd(cls: type[t.Session], /, *args: object, **options: object) -> t.Session:

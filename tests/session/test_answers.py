@@ -1,4 +1,4 @@
-"""Whatever a handler does, its caller gets an answer and nobody else notices."""
+"""Whatever a handler does, its caller gets an answer; other callers are unaffected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = t.FileAttr(2, stat.S_IFREG | 0o644, size=10)
 
 
 class Failing(t.Filesystem):
-    """Fails to read in the way that the test asks for; keeps count of the rest."""
+    """Fails to read in the way that the test sets; counts opens and lookups."""
 
     def __init__(self) -> None:
         self.lookups = 0

@@ -18,7 +18,7 @@ from triofuse.testing import open_kernel
 
 class AsyncForget(JsonFS):
     async def forget(self, request: t.Forget) -> None:  # type: ignore[override]
-        """Nobody would await it."""
+        """A plain function: it cannot be awaited."""
 
 
 #: What is wrong with the arguments of a session, and what is said to that.
@@ -80,7 +80,7 @@ each_filesystem = pytest.mark.parametrize(
 
 
 async def mount(*arguments: Any, **settings: Any) -> None:
-    """Mount, and look at it: that hangs where nobody serves it."""
+    """Mount, and access the mount: that hangs if it is not served."""
     with trio.fail_after(10):
         async with t.mount(*arguments, **settings) as session:
             await trio.to_thread.run_sync(os.stat, session.mountpoint)

@@ -1,4 +1,4 @@
-"""Files with another file behind them: who reads and writes, and when ids go."""
+"""Files with a backing file: who reads and writes, and when ids are closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Backed(Probe):
-    """Opens its files with one file behind them all; counts what still comes."""
+    """Opens all its files with one backing file; counts requests that still come."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -99,12 +99,12 @@ def ids(monkeypatch: pytest.MonkeyPatch) -> Ids:
 
 
 async def call(client: Callable[[], object]) -> None:
-    """Run what uses the mount in a thread."""
+    """Run a function that uses the mount in a thread."""
     await trio.to_thread.run_sync(client)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells: a RELEASE that the kernel sends."""
+    """Wait for a RELEASE of the kernel, for which there is no event."""
     with trio.fail_after(10):
         while not condition():
             await trio.lowlevel.checkpoint()
@@ -187,7 +187,7 @@ async def test_ids_go_at_the_end_of_the_session_whatever_is_open(
 
 
 class Mixed(Backed):
-    """Wants to serve what is opened for writing itself."""
+    """Serves files that are opened for writing itself."""
 
     async def open(self, request: t.Open) -> t.Opened:
         opened = await super().open(request)

@@ -1,4 +1,4 @@
-"""Which answer an open gets, and when a file is registered and given up."""
+"""The reply to an open, and when a backing file is registered and closed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIRECT_IO = t.OpenFlags.DIRECT_IO
 
 @attrs.define(eq=False)
 class Id(t.BackingId):
-    """An id that notes its end."""
+    """An id that records its close."""
 
     on_close: Callable[[], None]
 
@@ -31,7 +31,7 @@ class Id(t.BackingId):
 
 @attrs.define(eq=False)
 class Register:
-    """Stands for the ioctl(2): gives numbers away, or fails as it does."""
+    """Replaces the ioctl(2): returns ids, or fails as it does."""
 
     files: list[int] = attrs.field(factory=list)
     closed: list[int] = attrs.field(factory=list)

@@ -37,7 +37,7 @@ class Slow(Probe):
 
 
 class Stubborn(Slow):
-    """Does not give way."""
+    """Ignores its cancellation."""
 
     async def open(self, request: t.Open) -> t.Opened:
         with trio.CancelScope(shield=True):
@@ -155,7 +155,7 @@ async def test_a_handler_that_does_not_give_way_keeps_its_task_but_not_its_calle
 async def test_a_handler_that_was_given_up_serves_the_next_request(
     mock_clock: trio.testing.MockClock, late: float
 ) -> None:
-    """Also where the loop has stood still, so that nobody looked in time."""
+    """Also if the event loop was blocked, so that the check comes late."""
     stubborn = Stubborn(100)
 
     async def timed_out() -> None:

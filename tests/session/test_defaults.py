@@ -1,4 +1,4 @@
-"""What a filesystem does not say is not told as something false."""
+"""Values that a filesystem does not give are not replaced by false ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the device can do beyond requests and replies, on the real kernel."""
+"""Features of the device beyond requests and replies, on the real kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [
 
 
 class Backed(Probe):
-    """Opens its files with another file behind them."""
+    """Opens its files with a backing file."""
 
     sender: t.ChannelSender
 

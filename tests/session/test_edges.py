@@ -1,4 +1,4 @@
-"""What a session promises at its edges: endings, interrupts, and bugs of authors."""
+"""Edge cases of a session: endings, interrupts, and bugs of filesystems."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ while not select.select([0], [], [], 0)[0]:
 
 @asynccontextmanager
 async def ticking(every: float) -> AsyncIterator[list[float]]:
-    """Tick, and note by how much each tick is late, seconds."""
+    """Tick, and record by how many seconds each tick is late."""
     late: list[float] = []
 
     async def tick() -> None:
@@ -113,7 +113,7 @@ async def test_others_run_every_millisecond_and_sooner_where_a_handler_waits(
 
 
 class Flooded(Toiling):
-    """Gets a hundred requests at once with a LOOKUP."""
+    """Queues a hundred requests at each LOOKUP."""
 
     flood: Callable[[], None] | None = None
     handlers: Handlers | None = None

@@ -30,7 +30,7 @@ async def errno_of_read(kernel: FakeKernel) -> int | None:
 
 
 def tells(path: Path) -> bool:
-    """Whether the filesystem tells what is in its page cache."""
+    """Whether the filesystem supports RWF_NOWAIT."""
     with path.open("rb") as file:
         try:
             os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
@@ -41,7 +41,7 @@ def tells(path: Path) -> bool:
 
 @asynccontextmanager
 async def no_threads(kernel: FakeKernel) -> AsyncIterator[None]:
-    """Keep all threads of a session for the length of a block: who wants one waits."""
+    """Use up all threads of a session for the length of a block."""
     service = kernel.session._service
     assert service is not None
     limiter = service._buffers.readers
@@ -213,7 +213,7 @@ async def test_a_program_that_uses_all_threads_can_read_its_own_mount(
 
 @pytest.fixture
 def no_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have starting a thread fail, as where RLIMIT_NPROC or pids.max is reached."""
+    """Make the start of a thread fail, as at RLIMIT_NPROC or pids.max."""
 
     async def run_sync(*args: object, **kwargs: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -354,7 +354,7 @@ def test_a_larger_buffer_is_there_for_a_kernel_with_larger_requests() -> None:
 async def test_a_file_is_read_to_its_end_where_its_beginning_is_cached(
     shelf: Shelf,
 ) -> None:
-    """RWF_NOWAIT says less than was asked for: that is not yet the end."""
+    """RWF_NOWAIT returns less than requested: that is not yet the end of the file."""
     drop(shelf.path)
     fd = shelf.file.fileno()
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)

@@ -70,7 +70,7 @@ async def test_a_child_does_not_keep_auto_unmount_waiting(
 
 
 def _reads(process: subprocess.Popen[str]) -> bool:
-    """Whether somebody still has the other end of the stdin of a process."""
+    """Whether another process still has the other end of a process's stdin."""
     assert process.stdin is not None
     try:
         os.write(process.stdin.fileno(), b"")

@@ -1,4 +1,4 @@
-"""The first exchange on a mount, and what the log tells of it."""
+"""INIT, the first exchange on a mount, and its log lines."""
 
 from __future__ import annotations
 

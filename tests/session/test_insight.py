@@ -1,4 +1,4 @@
-"""What a session tells about itself."""
+"""Reports on a session: statistics and requests in flight."""
 
 from __future__ import annotations
 

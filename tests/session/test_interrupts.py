@@ -1,4 +1,4 @@
-"""What a signal to a caller does to its request, wherever that is."""
+"""What a signal to a caller does to its request, queued or running."""
 
 from __future__ import annotations
 

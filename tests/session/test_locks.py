@@ -56,7 +56,7 @@ for line in sys.stdin:
 
 @attrs.frozen(eq=False)
 class Process:
-    """A process that has the file open, and does as it is told."""
+    """A process that has the file open and executes commands."""
 
     popen: subprocess.Popen[str]
 
@@ -65,17 +65,17 @@ class Process:
         return self.popen.pid
 
     async def ask(self, expression: str) -> str:
-        """Return what became of it: a value, or the name of an errno."""
+        """Return the result of a command: a value, or the name of an errno."""
         await self.tell(expression)
         return await self.answer()
 
     async def tell(self, expression: str) -> None:
-        """Let it begin something."""
+        """Start a command."""
         assert self.popen.stdin is not None
         print(expression, file=self.popen.stdin, flush=True)
 
     async def answer(self) -> str:
-        """Wait for the end of what it was told."""
+        """Wait for the end of the command."""
         assert self.popen.stdout is not None
         line = await trio.to_thread.run_sync(
             self.popen.stdout.readline, abandon_on_cancel=True
@@ -129,7 +129,7 @@ async def process(path: str) -> AsyncIterator[Process]:
 
 @asynccontextmanager
 async def scene(mountpoint: str, number: int) -> AsyncIterator[Scene]:
-    """Mount a memfs and let processes open a file of it; all locks end in the end."""
+    """Mount a memfs, let processes open a file of it; no lock is left at the end."""
     memfs, path = MemFS(), Path(mountpoint, "file")
     with trio.fail_after(30):
         async with t.mount(memfs, mountpoint, strict=True):

@@ -1,4 +1,4 @@
-"""Mistakes of filesystems' authors: each is named, with class and method."""
+"""Mistakes of filesystems' authors: each is logged with class and method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which request a notification is part of, and so waits for."""
+"""Which request a notification is deferred for."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def test_a_thread_that_was_left_behind_does_not_wait_for_a_later_request()
 
 
 async def test_a_handler_that_another_has_started_is_no_task_of_its_request() -> None:
-    """A handler that is to wait for a lock starts the one that lets go of it."""
+    """A handler that waits for a lock starts the task that releases it."""
 
     class Locking(Caching):
         async def setlkw(self, request: triofuse.Setlkw) -> None:

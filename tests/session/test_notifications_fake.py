@@ -1,4 +1,4 @@
-"""What is sent when, and what is refused: on a kernel that shows what arrives."""
+"""When notifications are sent, and which are refused, on the fake kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifications that wait in the kernel, or fail, hold nobody else up."""
+"""Notifications that block in the kernel, or fail, block no other request."""
 
 from __future__ import annotations
 

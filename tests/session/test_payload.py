@@ -20,7 +20,7 @@ SIZE = 256 << 10
 
 
 class Holding(Probe):
-    """Holds every WRITE until it is let go."""
+    """Blocks every WRITE until the test releases it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ async def test_an_interrupt_is_found_although_there_is_no_room(
 async def test_whoever_looks_for_interrupts_looks_ever_less_often(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Each look may bring another WRITE: memory must not grow fast."""
+    """Each message read may be another WRITE: memory must not grow fast."""
     holding = Holding()
 
     async with open_kernel(holding, max_payload=SIZE) as kernel:
@@ -121,7 +121,7 @@ class Endless:
 
 
 async def test_whoever_must_look_finds_one_more_although_there_is_no_room() -> None:
-    """What RESEND brings must be read before anything else is answered."""
+    """Resent requests must be read before any other request is answered."""
     channel = cast("Channel", Endless())
     receiver = Receiver(channel, SIZE, {}, lambda unique: None, max_payload=1)
     first = receiver.receive_nowait()
@@ -141,7 +141,7 @@ async def test_whoever_must_look_finds_one_more_although_there_is_no_room() -> N
 
 
 async def test_writes_one_after_the_other_come_in_one_buffer() -> None:
-    """The one that the CPU has in its caches."""
+    """The buffer that is in the CPU's caches."""
     channel = cast("Channel", Endless())
     receiver = Receiver(channel, SIZE, {}, lambda unique: None, max_payload=SIZE)
     buffers = []

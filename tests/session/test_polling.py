@@ -1,4 +1,4 @@
-"""When a handler looks again before it sleeps, and when it does not."""
+"""When a handler polls or yields the CPU before it sleeps, and when it does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEVER = float("inf")
 
 
 class Device:
-    """Has something at the n-th look; or never, or has come to its end.
+    """Has a request at the n-th call; or never, or its connection has ended.
 
     Attributes:
       others: What others do when we make way for them.
@@ -54,7 +54,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 def send_at_once(device: Device) -> None:
-    """Have whoever is made way for send something."""
+    """Have the client to which the CPU is yielded send a request."""
     device.looks = NEVER
 
     def send() -> None:

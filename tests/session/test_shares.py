@@ -1,4 +1,4 @@
-"""One user cannot keep the others out, whatever it leaves blocked."""
+"""One user cannot starve the others, however many requests it has blocked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = 256 << 10
 
 
 class Blocking(Probe):
-    """READs and WRITEs wait until the test lets go; GETATTRs do not.
+    """READs and WRITEs block until the test releases them; GETATTRs do not.
 
     WRITEs to one file come at a time: they are direct, and within its size.
     """
@@ -195,7 +195,7 @@ print(sum(done) >> 20)
 
 
 class Checking(Blocking):
-    """Notes what it is given once it may go on."""
+    """Records what is written, once it may go on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -282,7 +282,7 @@ def test_two_users_get_the_same() -> None:
 async def test_who_has_not_replied_since_it_slept_does_not_poll(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A promoted handler would hold the loop while the blocked one cannot go on."""
+    """If a promoted handler polled, the blocked one could not go on meanwhile."""
     polls: list[int] = []
     monkeypatch.setattr(Polling, "poll", lambda self, answered: polls.append(answered))
     blocking = Blocking()

@@ -1,4 +1,4 @@
-"""Callers that get signals while they wait: who survives one is served as ever."""
+"""Callers that get signals while they wait: a survivor's request goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from triofuse.session.control import signals
 
 
 class Slow(Probe):
-    """Makes no directory before it is let go."""
+    """Makes no directory before the test releases it."""
 
     async def mkdir(self, request: t.Mkdir) -> t.Entry:
         self.arrived.set()
@@ -42,14 +42,14 @@ class Slow(Probe):
 
 
 class Hasty(Slow):
-    """The same, but that any signal ends the wait."""
+    """The same, but any signal interrupts it."""
 
     interruptible = frozenset({"mkdir"})
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Standing]:
-    """What is found out of callers, look by look."""
+    """The standing of callers that each check has found."""
     seen: list[Standing] = []
 
     def look(pid: int) -> Standing:

@@ -1,4 +1,4 @@
-"""The same with a kernel in the test: what gives way to which signal, and when."""
+"""Which requests which signal interrupts, and when, on the fake kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = t.OpenFlags
 
 
 class Sleeping(Probe):
-    """Its files are opened as the test says; whatever is asked of them waits."""
+    """Its files are opened as the test says; their requests block."""
 
     def __init__(self, flags: int = 0) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ async def read(kernel: FakeKernel) -> bytes:
 
 
 async def read_after_release(kernel: FakeKernel) -> bytes:
-    """Read where a handle of this number was endless once."""
+    """Read with the number of a handle that was endless before."""
     opened = await kernel.open(FILES["plain"])
     kernel.session.filesystem.flags = 0  # type: ignore[attr-defined]
     await kernel.release(FILES["plain"], opened.fh)

@@ -1,4 +1,4 @@
-"""Large READs of what is in the page cache, which is not copied on its way."""
+"""Large READs from the page cache are spliced, not copied."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGE = MEBIBYTE - 2 * PAGE
 
 @attrs.define
 class Record:
-    """What splicers were asked for, and whether they did it.
+    """The calls of splicers, and whether each was spliced.
 
     Attributes:
       sent: By request, in order.

@@ -1,4 +1,4 @@
-"""The way of one request: from room to room, and never back up."""
+"""The path of one request through the folders, never back up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGE = Path(triofuse.__file__).parent
 
 
 class Answering(triofuse.Filesystem):
-    """Answers LOOKUP, and notes who has called it."""
+    """Answers LOOKUP."""
 
     async def getattr(self, request: triofuse.Getattr) -> triofuse.FileAttr:
         return triofuse.FileAttr(1, 0o40755)
@@ -28,7 +28,7 @@ class Answering(triofuse.Filesystem):
 
 
 def place_of(frame: FrameType) -> tuple[int, int] | None:
-    """Return the layer and the room of a frame's code; None: not the runtime's."""
+    """Return the layer and the folder of a frame's code; None if not of the runtime."""
     path = Path(frame.f_code.co_filename)
     if not path.is_relative_to(PACKAGE) or "testing" in path.parts:
         return None

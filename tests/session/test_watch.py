@@ -21,7 +21,7 @@ from triofuse.wire.opcodes import Opcode
 
 
 class Steps(trio.abc.Instrument):
-    """Counts how often tasks go on, by the name of their function."""
+    """Counts the steps of tasks, by the name of their function."""
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class Steps(trio.abc.Instrument):
 
 
 async def steps_of(kernel: FakeKernel) -> Counter[str]:
-    """Return who goes on, and how often, while an idle mount is asked something."""
+    """Return the steps of each task while an idle mount gets a request."""
     await trio.testing.wait_all_tasks_blocked()
     steps = Steps()
     trio.lowlevel.add_instrument(steps)
@@ -144,7 +144,7 @@ async def test_a_request_that_awaits_twice_has_another_promoted_once(
 
 @pytest.fixture(params=range(10))
 def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run what can run at a time in another order for each number."""
+    """Run the tasks of a turn in another order for each number."""
     monkeypatch.setattr("trio._core._run._r", random.Random(request.param))
 
 
@@ -177,7 +177,7 @@ class Hoarding(Probe):
 
 
 def send_getattr(kernel: FakeKernel, unique: int, nodeid: int = 2) -> None:
-    """Have a request at the device that nobody in this program waits for."""
+    """Put a request at the device for which no task of this program waits."""
     message = encode_request(Opcode.GETATTR, unique, nodeid, (0, 0, 0), bytes(16))
     os.write(kernel._socket.fileno(), message)
 
@@ -267,7 +267,7 @@ async def test_waiting_for_a_lock_leaves_no_handler_too_many() -> None:
 
 
 class Trap:
-    """What a coroutine hands to the loop."""
+    """What a coroutine yields to the event loop."""
 
     def __await__(self) -> object:
         return (yield self)

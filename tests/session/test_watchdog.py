@@ -1,4 +1,4 @@
-"""A program that calls into its own mount from its own loop is told, not hung."""
+"""A program that calls into its own mount from its event loop gets EDEADLK."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_call_into_the_own_mount_from_the_serving_thread_fails_with_edeadlk(
 async def test_a_loop_that_stands_still_for_other_reasons_refuses_nobody(
     mountpoint: str,
 ) -> None:
-    """What the watchdog has read meanwhile is served when the loop goes on."""
+    """Requests that the watchdog has read are served when the loop goes on."""
     probe = Probe()
     async with triofuse.mount(probe, mountpoint):
         go = threading.Event()

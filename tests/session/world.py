@@ -1,4 +1,4 @@
-"""A mount of `Caching`, and ways to have its filesystem tell the kernel something."""
+"""A mount of `Caching`, and ways to send notifications from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Call = Callable[[], Awaitable[object]]
 
 @attrs.frozen
 class World:
-    """A mount, and how its filesystem tells the kernel something."""
+    """A mount, and the way in which its filesystem sends a notification."""
 
     filesystem: Caching
     session: triofuse.Session

@@ -1,4 +1,4 @@
-"""A table of system calls: what is called, what is asked, what is answered."""
+"""A table of system calls: the call, its request and its reply."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def by(nodeid: int) -> tuple[int, int, int, int, int]:
 
 
 def own(nodeid: int) -> tuple[int, int, int, int, int]:
-    """Return the header of a request that nobody's call has caused."""
+    """Return the header of a request of the kernel itself, without a caller."""
     return 4, nodeid, 0, 0, 0
 
 
@@ -77,7 +77,7 @@ def entry_of(kind: int) -> Entry:
 ENTRY = entry_of(stat.S_IFREG)
 
 
-#: What is called, what is asked, what is answered.
+#: The call, its request and its reply.
 CALLS: dict[Opcode, tuple[Call, r.Request, Any]] = {
     Opcode.LOOKUP: (
         lambda k: k.lookup(1, "ä\udcff", **WHO),

@@ -1,4 +1,4 @@
-"""A server that answers as a test tells it to, at the other end of a FakeKernel."""
+"""A server with scripted replies, at the other end of a FakeKernel."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def fails(error: int, call: Callable[..., Awaitable[Any]], *args: Any) -> 
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let everybody else run until a condition holds."""
+    """Yield to the other tasks until a condition holds."""
     while not condition():
         await trio.testing.wait_all_tasks_blocked()
 
 
 def init_out(**fields: int) -> Body:
-    """Return a fuse_init_out that takes everything, but for what is given."""
+    """Return a fuse_init_out that accepts everything, except for the given fields."""
     values = {
         "major": 7,
         "minor": 45,
@@ -66,20 +66,20 @@ def reply(unique: int, body: bytes = b"", *, error: int = 0) -> bytes:
 
 @attrs.frozen
 class Body:
-    """An answer that is bytes already, and perhaps none that makes sense."""
+    """A reply body in raw bytes, valid or not."""
 
     content: bytes = b""
 
 
 @attrs.define(eq=False)
 class ScriptedServer:
-    """Answers each operation as told, and remembers what it was asked.
+    """Answers each operation as scripted, and records the requests.
 
     Attributes:
       answers: By opcode: a value, a function of the request that returns one, an
-        OSError, a Body, or SILENCE.  ENOSYS for what is not there.
-      requests: What was asked, INIT excepted.
-      inits: The bodies of the INITs.
+        OSError, a Body, or SILENCE.  ENOSYS for an opcode that is missing.
+      requests: The requests received, without INIT.
+      inits: The bodies of the INIT requests.
     """
 
     socket: trio.socket.SocketType
@@ -143,11 +143,11 @@ async def scripted(
     """Connect a FakeKernel with a ScriptedServer.
 
     Args:
-      answers: What the server answers.
-      offer: What the kernel says in INIT.
-      init: What the server answers to that; everything by default.
-      minor: What the server speaks.
-      flags: What it wants.
+      answers: The scripted replies of the server.
+      offer: The INIT request of the kernel.
+      init: The server's reply to INIT; by default it accepts everything.
+      minor: The minor version of the server.
+      flags: The flags that the server wants.
     """
     low, high = flags & 0xFFFFFFFF, flags >> 32
     whole = init_out(minor=minor, flags=low, flags2=high)

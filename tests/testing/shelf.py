@@ -1,4 +1,4 @@
-"""A filesystem to ask: files on a shelf, some of which are slow or broken."""
+"""A filesystem to test with: a few files, some of which are slow or broken."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = 3600
 
 
 class Shelf(Filesystem):
-    """Keeps count of lookups and handles; reading ``slow`` takes an hour."""
+    """A filesystem that counts lookups and handles; reading ``slow`` takes an hour."""
 
     def __init__(self, count: int = 20) -> None:
         self.files = {number: bytearray(b"text") for number in range(2, count + 2)}

@@ -56,7 +56,7 @@ async def test_an_error_is_raised_as_the_builtin_exception(opcode: Opcode) -> No
 
     async with scripted({opcode: refused}) as (kernel, _server):
         if opcode in (Opcode.RELEASE, Opcode.RELEASEDIR, Opcode.POLL, Opcode.BMAP):
-            await call(kernel)  # errors of these reach nobody
+            await call(kernel)  # these ignore errors
             return
         with pytest.raises(PermissionError) as failure:
             await call(kernel)
@@ -162,7 +162,7 @@ async def test_a_short_write_ends_the_call() -> None:
     assert len(server.requests) == 1
 
 
-async def test_writeback_is_nobodys() -> None:
+async def test_writeback_has_no_caller() -> None:
     async with scripted({Opcode.WRITE: 4}) as (kernel, server):
         await kernel.write(7, FH, 0, b"data", write_flags=WriteFlags.CACHE, **WHO)
 
@@ -300,7 +300,7 @@ async def test_an_old_kernel_offers_less_in_fewer_bytes() -> None:
         assert [len(body) for body in server.inits] == [size]
 
 
-# --- What no system call makes
+# --- Requests that no system call makes
 
 
 async def test_a_cache_answers_a_retrieve() -> None:

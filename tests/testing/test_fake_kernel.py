@@ -120,7 +120,7 @@ async def test_what_is_looked_up_while_all_is_forgotten_still_counts() -> None:
         async with kernel._turn, trio.open_nursery() as nursery:
             nursery.start_soon(kernel.forget_all)
             await trio.testing.wait_all_tasks_blocked()
-            kernel.lookups[3] += 1  # the answer to a lookup of before
+            kernel.lookups[3] += 1  # the reply to an earlier lookup
             shelf.lookups[3] += 1
             kernel._turn.release()
             await trio.testing.wait_all_tasks_blocked()
@@ -141,7 +141,7 @@ async def test_entries_of_a_listing_that_is_left_are_forgotten() -> None:
         assert not +shelf.lookups
 
 
-# --- Callers that go
+# --- Callers that are cancelled
 
 
 async def test_a_cancelled_caller_cancels_the_method(
@@ -304,7 +304,7 @@ async def test_a_block_can_be_cancelled_from_outside() -> None:
     assert shelf.calls["destroy"] == 1
 
 
-# --- The kernel misbehaves, or goes
+# --- The kernel misbehaves, or closes its end
 
 
 async def test_nonsense_is_eio_and_no_end(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""INTERRUPT: what becomes of a caller of a FakeKernel that is cancelled."""
+"""INTERRUPT: callers of a FakeKernel that are cancelled."""
 
 from __future__ import annotations
 

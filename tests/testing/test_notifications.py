@@ -1,4 +1,4 @@
-"""Notifications as a FakeKernel takes them."""
+"""Notifications as a FakeKernel receives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a FakeKernel refuses to take for an answer."""
+"""Replies that a FakeKernel refuses."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ async def test_a_message_that_is_no_reply_leaves_the_request_pending(
 
 
 @pytest.mark.parametrize("unique", [4, 5, 6, 2, 2**63])
-async def test_an_answer_that_nobody_waits_for_is_enoent(unique: int) -> None:
+async def test_a_reply_to_no_request_in_flight_is_enoent(unique: int) -> None:
     async with scripted({Opcode.UNLINK: None}) as (kernel, server):
         await kernel.unlink(1, "a")
         await server.send(reply(unique))
@@ -175,7 +175,7 @@ async def test_an_answer_that_nobody_waits_for_is_enoent(unique: int) -> None:
 
     (refusal,) = kernel.refusals
     assert refusal.errno == errno.ENOENT
-    assert refusal.reason == f"nobody waits for {unique}"
+    assert refusal.reason == f"no request in flight is {unique}"
 
 
 async def test_a_record_that_is_not_complete_is_ignored() -> None:

@@ -1,4 +1,4 @@
-"""Requests of a FakeKernel: raw ones, and who makes them."""
+"""Requests of a FakeKernel: raw ones, and the credentials of their callers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_any_bytes_can_be_sent() -> None:
     assert [refusal.message for refusal in kernel.refusals] == [reply(98, b"answer")]
 
 
-# --- Who asks
+# --- Credentials
 
 
 async def test_by_default_this_process_asks() -> None:

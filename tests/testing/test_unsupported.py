@@ -1,4 +1,4 @@
-"""ENOSYS: what a FakeKernel asks once, and what it does without it."""
+"""ENOSYS: operations that a FakeKernel sends once, and what it does afterwards."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _REMEDIES = {
     errno.ENOENT: "load it with 'modprobe fuse'; in a container, pass '--device {path}'",
     errno.ENODEV: "load it with 'modprobe fuse'",
     errno.ENXIO: "load it with 'modprobe fuse'",
-    errno.EACCES: "its mode is usually 0666: ask who may open it",
+    errno.EACCES: "its mode is usually 0666: ask the administrator for access",
     errno.EPERM: "in a container, pass '--device {path}'",
 }
 

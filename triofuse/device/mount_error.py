@@ -81,10 +81,10 @@ _FUSERMOUNT_MESSAGES = (
     (
         "/dev/fuse: Permission denied",
         errno.EACCES,
-        "its mode is usually 0666: ask who may open it",
+        "its mode is usually 0666: ask the administrator for access",
     ),
     ("mount_max", errno.EMFILE, "raise mount_max in /etc/fuse.conf"),
-    ("unknown option", errno.EINVAL, "only mount(2), that is root, may know it"),
+    ("unknown option", errno.EINVAL, "only root, who mounts by mount(2), may use it"),
     ("not owned by user", errno.EACCES, "mount on a directory of your own"),
     ("no write access", errno.EACCES, "mount on a directory that you may write to"),
     ("is forbidden", errno.EPERM, "mount on a filesystem that holds files of yours"),

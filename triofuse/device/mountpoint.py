@@ -139,7 +139,8 @@ def _clear(fd: int, path: str) -> None:
         raise MountError(exc.errno or errno.EIO, path, "stat") from None
     top = next((entry for entry in mounts if entry.mount_id == mount_id), None)
     if top is None or top.mount_point != path or not top.is_fuse:
-        raise MountError(errno.ENOTCONN, path, "stat", remedy="what died is above it")
+        remedy = "the dead filesystem is mounted on a directory above it"
+        raise MountError(errno.ENOTCONN, path, "stat", remedy=remedy)
     below = mounts_below(mount_id, mounts)
     if below:
         raise _covered_by(path, below)

@@ -72,7 +72,7 @@ def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[Any, ...]) -> No
     names = [word.partition("=")[0] for word in value]
     for word, name in zip(value, names, strict=True):
         if not _EXTRA.fullmatch(word):
-            message = f"one option cannot hold a comma or a NUL, nor nothing: {word!r}"
+            message = f"an option has no comma and no NUL, and is not empty: {word!r}"
         elif name in KERNEL_OWNED:
             message = f"mount(2) gets {name} from triofuse itself, not from {word!r}"
         elif name in SWITCHES or name in NAMED or name in VALUES:

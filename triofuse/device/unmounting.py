@@ -180,7 +180,7 @@ def _log_users(ours: MountEntry, path: str) -> None:
         below = [shown(entry.mount_point) for entry in found]
     with contextlib.suppress(Exception):
         users = "; ".join(users_of(path))
-    users = users or "somebody unknown"
+    users = users or "its users are not known"
     _logger.warning("%s is unmounted lazily, it is in use: %s", shown(path), users)
     if below:
         message = "%s: what is mounted on it is unmounted with it: %s"

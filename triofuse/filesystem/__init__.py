@@ -1,5 +1,4 @@
-"""What a filesystem's author subclasses and holds: pure values, no I/O, no trio.
+"""The API for authors of filesystems: the base class, and values without I/O or trio.
 
-This is the vocabulary that all layers share; `triofuse.wire` translates it to
-the kernel's bytes.
+All layers share these types; `triofuse.wire` converts them from and to bytes.
 """

@@ -1,4 +1,4 @@
-"""What a method answers that a filesystem leaves out."""
+"""The errors of methods that a filesystem does not implement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from triofuse.filesystem.errors import FuseError
 
 __all__ = ["may_be_opened_to_write", "overrides", "unimplemented", "unwritable"]
 
-#: The methods by which something is written.
+#: The methods that write.
 _WRITING = (
     "write",
     "create",
@@ -24,35 +24,35 @@ _WRITING = (
     "tmpfile",
 )
 
-#: Those that write nothing, but are called on files that are open for writing.
+#: Methods that do not write, but need files that are open for writing.
 _WANT_WRITABLE = ("ioctl", "setlk")
 
 
 def unimplemented() -> FuseError:
-    """Return what tells the kernel that there is no such operation."""
+    """Return ENOSYS: the kernel learns that the operation does not exist."""
     return FuseError(errno.ENOSYS)
 
 
 def unwritable(filesystem: object, base: type, otherwise: int) -> FuseError:
-    """Return what says that nothing is written this way.
+    """Return the error of a method that writes and is not implemented.
 
     Args:
-      filesystem: Whose method was left out.
-      base: The class that leaves all of them out.
-      otherwise: The errno if something can be written some other way; else it is
-        EROFS, as on any filesystem where nothing can be.
+      filesystem: The filesystem without the method.
+      base: The class that implements none.
+      otherwise: The errno if the filesystem has another method that writes.  If it
+        has none, the errno is EROFS, as on a read-only filesystem.
     """
     writes = any(overrides(filesystem, base, method) for method in _WRITING)
     return FuseError(otherwise if writes else errno.EROFS)
 
 
 def may_be_opened_to_write(filesystem: object, base: type) -> bool:
-    """Whether there is any use in a file that is open for writing."""
+    """Whether the filesystem has a method that needs files open for writing."""
     methods = (*_WRITING, *_WANT_WRITABLE)
     return any(overrides(filesystem, base, method) for method in methods)
 
 
 def overrides(filesystem: object, base: type, method: str) -> bool:
-    """Whether a filesystem has another method than its base class."""
+    """Whether a filesystem overrides a method of its base class."""
     own = getattr(filesystem, method)
     return getattr(own, "__func__", own) is not getattr(base, method)

@@ -1,7 +1,7 @@
-"""What stands in the way of a flag of INIT, and what to do about it.
+"""The conditions of the flags of INIT: why a flag is refused, and the remedy.
 
-The kernel takes most flags that it cannot honour in silence, some by refusing the
-whole mount.  So each that has a condition is here, with the reason in words.
+The kernel silently ignores most flags that it cannot honour; for some it refuses the
+whole mount.  So each flag with a condition is here, with the reason in words.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import attrs
 
 from triofuse.filesystem.flags import InitFlags
 
-__all__ = ["DEFAULT_FLAGS", "IMPLIED_FLAGS", "Circumstances", "names_of"]
+__all__ = ["DEFAULT_FLAGS", "IMPLIED_FLAGS", "FlagConditions", "names_of"]
 
-#: Taken whenever the kernel offers it: each only makes requests larger or fewer,
-#: or is something that the runtime itself looks after.
+#: Accepted whenever the kernel offers them: each makes requests larger or fewer, or
+#: the runtime handles it.
 DEFAULT_FLAGS = (
     InitFlags.ASYNC_READ
     | InitFlags.BIG_WRITES
@@ -26,15 +26,15 @@ DEFAULT_FLAGS = (
     | InitFlags.INIT_EXT
 )
 
-#: What methods of the filesystem's own say about the kernel's flags.  With AUTO the
-#: kernel sends plain READDIR as well.
+#: Flags that follow from the methods a filesystem implements.  With READDIRPLUS_AUTO
+#: the kernel sends plain READDIR as well.
 IMPLIED_FLAGS = {
     frozenset({"setlk"}): InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS,
     frozenset({"readdirplus"}): InitFlags.DO_READDIRPLUS,
     frozenset({"readdirplus", "readdir"}): InitFlags.READDIRPLUS_AUTO,
 }
 
-#: Flags that are worth nothing without a method.
+#: Flags that need a method.
 _NEEDED_METHODS = {
     InitFlags.POSIX_LOCKS: "setlk",
     InitFlags.FLOCK_LOCKS: "setlk",
@@ -56,7 +56,7 @@ _REFUSED = {
     InitFlags.SPLICE_READ: _SPLICE,
 }
 
-#: Flags that exclude each other: the kernel takes the second of each pair
+#: Flags that exclude each other: the kernel honours the second of each pair only
 #: (process_init_reply() in fs/fuse/inode.c).
 _LOSES_TO = {
     InitFlags.PASSTHROUGH: InitFlags.WRITEBACK_CACHE,
@@ -65,21 +65,22 @@ _LOSES_TO = {
 }
 _WINS_OVER = {winner: loser for loser, winner in _LOSES_TO.items()}
 
-#: Flags from here on travel in ``flags2``, which goes with INIT_EXT only.
+#: Flags from here on are sent in ``flags2``, which needs INIT_EXT.
 _FLAGS2 = 1 << 32
 
 
 @attrs.frozen
-class Circumstances:
-    """All that a flag may depend on, besides the other flags.
+class FlagConditions:
+    """Everything that a flag may depend on, except other flags.
 
     Attributes:
       minor: The protocol in use is 7.minor.
-      offered: What the kernel can do.
-      implemented: The methods that the filesystem has of its own.
-      default_permissions: Whether it is mounted with that option; None if somebody
-        else has mounted it.
-      allow_root: Likewise; the session tells users apart then, by their ids.
+      offered: The flags that the kernel offers.
+      implemented: The methods that the filesystem implements.
+      default_permissions: Whether it is mounted with that option; None if another
+        program mounted it.
+      allow_root: Whether it is mounted with that option.  The session then checks the
+        user id of each request.
     """
 
     minor: int
@@ -88,12 +89,12 @@ class Circumstances:
     default_permissions: bool | None
     allow_root: bool
 
-    def obstacle(self, flag: InitFlags, taken: InitFlags) -> str | None:
-        """Return what keeps the kernel from taking a flag, None for nothing.
+    def why_refused(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        """Return why a flag cannot be granted, None if it can.
 
         Args:
           flag: One flag.
-          taken: All that are to be taken together.
+          taken: All flags that are wanted together.
         """
         method = _NEEDED_METHODS.get(flag)
         winner = _LOSES_TO.get(flag)
@@ -101,40 +102,40 @@ class Circumstances:
             return _REFUSED[flag]
         if flag == InitFlags.CACHE_SYMLINKS and self.allow_root:
             return (
-                "the kernel would read cached links to everybody, and allow_root is "
-                "for two users; mount with allow_other"
+                "the kernel would show cached links to all users, and allow_root "
+                "admits two; mount with allow_other"
             )
         if flag not in self.offered:
             return (
                 f"this kernel (protocol 7.{self.minor}) does not offer it; "
-                "take it where config.offered has it"
+                "want it only if config.offered has it"
             )
         if method and method not in self.implemented:
             return f"the filesystem has no method {method}(); write one"
         if winner is not None and winner in taken & self.offered:
             return _exclusion(winner)
         if flag is InitFlags.ALLOW_IDMAP:
-            return self._against_idmap(taken)
-        return _against_dependant(flag, taken & self.offered)
+            return self._idmap_refused(taken)
+        return _missing_flag(flag, taken & self.offered)
 
-    def rival(self, flag: InitFlags, taken: InitFlags) -> str | None:
-        """Return which other flag the kernel would drop for this one, if any."""
+    def conflict(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        """Return which wanted flag the kernel would drop for this one, if any."""
         loser = _WINS_OVER.get(flag)
         return _exclusion(loser) if loser is not None and loser in taken else None
 
-    def _against_idmap(self, taken: InitFlags) -> str | None:
+    def _idmap_refused(self, taken: InitFlags) -> str | None:
         if self.allow_root:
             return (
-                "allow_root tells users apart by the ids of requests, which have "
-                "none then; mount with allow_other"
+                "allow_root tells users apart by the ids of requests, and requests "
+                "have none with this flag; mount with allow_other"
             )
-        checked = self.default_permissions is not False  # None: who knows?
+        checked = self.default_permissions is not False  # None: unknown, not refused
         if not checked and InitFlags.POSIX_ACL not in taken & self.offered:
             return (
                 "the kernel refuses the mount without default_permissions; "
                 "mount with that option, or want POSIX_ACL too"
             )
-        return _against_dependant(InitFlags.ALLOW_IDMAP, taken & self.offered)
+        return _missing_flag(InitFlags.ALLOW_IDMAP, taken & self.offered)
 
 
 def _exclusion(other: InitFlags) -> str:
@@ -144,16 +145,16 @@ def _exclusion(other: InitFlags) -> str:
     )
 
 
-def _against_dependant(flag: InitFlags, taken: InitFlags) -> str | None:
-    """Return which other flag is missing, if any."""
+def _missing_flag(flag: InitFlags, taken: InitFlags) -> str | None:
+    """Return which other flag this one needs and lacks, if any."""
     auto = flag is InitFlags.READDIRPLUS_AUTO
     if auto and InitFlags.DO_READDIRPLUS not in taken:
-        return "it comes with DO_READDIRPLUS only; want both"
+        return "it works with DO_READDIRPLUS only; want both"
     if flag >= _FLAGS2 and InitFlags.INIT_EXT not in taken:
-        return "the kernel hears of it with INIT_EXT only; do not decline that"
+        return "it is sent with INIT_EXT only; do not decline that"
     return None
 
 
 def names_of(flags: InitFlags) -> str:
-    """Return the names of flags, with a space between them."""
+    """Return the names of flags, separated by spaces."""
     return " ".join(flag.name or hex(flag) for flag in flags) or "nothing"

@@ -1,7 +1,7 @@
-"""What can be seen of a filesystem before it is asked anything.
+"""Checks of a filesystem before it is mounted.
 
-The law: what cannot work is refused before anything is mounted; what is likely a
-mistake, but may be meant, is only told.
+The law: what cannot work is an error before anything is mounted.  What is likely a
+mistake, but may be intended, is only logged.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from triofuse.filesystem.filesystem import Filesystem, implements
 
 __all__ = ["NO_GENERATOR", "awaited", "check_filesystem", "doubts_about"]
 
-#: The methods that are awaited.
+#: The async methods.
 _METHODS: Final = {
     name for name, own in vars(Filesystem).items() if inspect.iscoroutinefunction(own)
 }
 
-#: Methods of other libraries, and what the kernel asks in their place.
+#: Methods of other libraries, and the operation that the kernel sends instead.
 _NAMES_ELSEWHERE: Final = {
     "chmod": "setattr",
     "chown": "setattr",
@@ -32,7 +32,7 @@ _NAMES_ELSEWHERE: Final = {
     "lock": "setlk",
 }
 
-#: What cannot be done without a method.
+#: What fails without one of these methods.
 _NEEDED: Final = {
     ("getattr",): "stat(2) fails for everything",
     ("lookup",): "no name in it can be found",
@@ -50,10 +50,10 @@ _ARGUMENTS: Final = {"init": "one argument, a KernelConfig", "destroy": "none"}
 
 
 def check_filesystem(filesystem: object) -> None:
-    """See whether this can be served at all.
+    """Check that an object is a filesystem that can be served.
 
     Raises:
-      TypeError: It is no filesystem, or its ``forget`` is async.
+      TypeError: It is not a `Filesystem`, or its ``forget`` is async.
     """
     if isinstance(filesystem, type):
         name = filesystem.__name__
@@ -72,8 +72,7 @@ def check_filesystem(filesystem: object) -> None:
             raise TypeError(message)
     if inspect.iscoroutinefunction(filesystem.forget):
         message = (
-            f"{name}.forget() must not be async: "
-            "nobody would await it; write 'def forget'"
+            f"{name}.forget() must not be async: it is not awaited; write 'def forget'"
         )
         raise TypeError(message)
 
@@ -95,10 +94,10 @@ async def awaited(filesystem: Filesystem, method: str, *arguments: object) -> No
 
 
 def doubts_about(filesystem: Filesystem, *, is_directory: bool = True) -> Iterator[str]:
-    """Yield what is likely a mistake, in a sentence each.
+    """Yield one sentence for each likely mistake.
 
     Args:
-      filesystem: What is to be served.
+      filesystem: The filesystem to check.
       is_directory: Whether its root is a directory; else it is a file.
     """
     name = type(filesystem).__name__
@@ -116,11 +115,11 @@ def doubts_about(filesystem: Filesystem, *, is_directory: bool = True) -> Iterat
 
 
 def _doubt_about(function: Callable[..., Any], method: str) -> str | None:
-    """Return what is likely wrong with a method, after its name."""
+    """Return what is likely wrong with a method, without its name; None if nothing."""
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return NO_GENERATOR
     plain = getattr(function, "__func__", function)
-    # What a decorator or partial() made may well return an awaitable.
+    # The result of a decorator or partial() may return an awaitable.
     is_as_written = (
         isinstance(plain, FunctionType)
         and plain.__name__ == method
@@ -144,7 +143,7 @@ def _takes_one_argument(function: Callable[..., Any], method: str) -> bool:
 
 
 def _misspelt(filesystem: Filesystem) -> Iterator[str]:
-    """Yield which methods nobody will call although they look as if they were to be."""
+    """Yield the methods that look like operations but are never called."""
     missing = {method for method in _METHODS if not implements(filesystem, method)}
     missing.add("forget")
     for own in type(filesystem).__mro__:
@@ -167,10 +166,10 @@ def _is_async(function: FunctionType) -> bool:
 
 
 def _meant_by(name: str, missing: set[str], *, isasync: bool) -> str | None:
-    """Return the method that a name was meant for, None if it has a life of its own.
+    """Return the method that a name was probably meant for, None if there is none.
 
-    A plain function may well serve others: it must be the same but for case and
-    underscores.
+    A plain function may have another purpose, so its name must be equal except for
+    case and underscores.
     """
     plain = name.replace("_", "").lower()
     if plain in missing:

@@ -1,4 +1,4 @@
-"""What kernel and filesystem agree on when a mount begins."""
+"""The configuration that a filesystem negotiates with the kernel in INIT."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import attrs
 
-from triofuse.filesystem.capabilities import DEFAULT_FLAGS, Circumstances
+from triofuse.filesystem.capabilities import DEFAULT_FLAGS, FlagConditions
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.flags import InitFlags
 
 __all__ = ["KernelConfig"]
 
-_KNOWN = sum(InitFlags)  # of each bit once: an alias is no member of its own
+_KNOWN = sum(InitFlags)  # each bit once: an alias is not a member of its own
 _NONE = InitFlags(0)
 
 
 def _within(low: int, high: int) -> Callable[[Any, Any, int], None]:
-    """Validate a number, also when it is assigned later."""
+    """Return a validator of a range, for __init__() and assignment."""
 
     def check(_: Any, attribute: attrs.Attribute[int], value: int) -> None:
         if not low <= value <= high:
@@ -36,36 +36,39 @@ def _power_of_ten(_: Any, attribute: attrs.Attribute[int], value: int) -> None:
 
 @attrs.define(eq=False)
 class KernelConfig:
-    """The kernel's offer in FUSE_INIT, and what the filesystem makes of it.
+    """The kernel's offer in FUSE_INIT, and the filesystem's choice.
 
-    ``Filesystem.init`` gets one: look at ``offered``, take more with `want`, less
-    with `decline`, and set the figures.  `want` fails where a capability cannot be
-    had; ``config.wanted |= flags`` asks for what can be had of them, and `refused`
-    says what cannot, and why.
+    ``Filesystem.init`` gets one: look at ``offered``, ask for more with `want`, for
+    less with `decline`, and set the numbers.  `want` raises an error if a flag cannot
+    be granted.  ``config.wanted |= flags`` takes those that can be granted; `refused`
+    has the others, with reasons.
 
     Source: ``struct fuse_init_in`` and ``fuse_init_out`` in linux/fuse.h.
 
     Attributes:
       minor: The protocol in use is 7.minor.
-      offered: What the kernel can do.  SPLICE_*, HAS_IOCTL_DIR, NO_OPEN_SUPPORT,
-        NO_OPENDIR_SUPPORT, HAS_EXPIRE_ONLY and HAS_RESEND it does whether they are
-        wanted or not.
-      implied: What the filesystem's own methods ask for: ``readdirplus``, ``setlk``.
-      wanted: What it will be asked for: what is good for all filesystems, what is
-        implied, and what `want` and `decline` have made of it.
-      max_write: Bytes in the largest WRITE; the largest READ is that in whole pages.
-      max_readahead: Bytes to read ahead; the kernel's own limit is the most.
-      max_background: Asynchronous requests in flight at most; 0 is the kernel's
+      offered: The flags that the kernel offers.  SPLICE_*, HAS_IOCTL_DIR,
+        NO_OPEN_SUPPORT, NO_OPENDIR_SUPPORT, HAS_EXPIRE_ONLY and HAS_RESEND are in
+        effect whether they are wanted or not.
+      implied: The flags that the filesystem's methods ask for: ``readdirplus``,
+        ``setlk``.
+      wanted: The flags to ask for: defaults that are good for all filesystems, the
+        implied flags, and the changes by `want` and `decline`.
+      max_write: Size of the largest WRITE, bytes.  The largest READ is this, rounded
+        up to whole pages.
+      max_readahead: Bytes to read ahead; the kernel's own limit is the maximum.
+      max_background: The most asynchronous requests in flight; 0 is the kernel's
         default, 12.
-      congestion_threshold: From how many on the kernel holds back; 0 is 3/4.
-      time_gran: Nanoseconds to which timestamps are kept: a power of ten.
+      congestion_threshold: The number of these from which the kernel throttles; 0 is
+        3/4 of ``max_background``.
+      time_gran: Granularity of timestamps, nanoseconds: a power of ten.
       max_stack_depth: With PASSTHROUGH: 1, or 2 to allow a stacked filesystem
         below.
-      request_timeout: Seconds after which a request that is not answered ends the
+      request_timeout: Seconds without an answer after which the kernel aborts the
         whole connection, rounded up to a multiple of 15; 0 is never.
-      implemented: The methods that the filesystem has of its own.
-      default_permissions: Whether it is mounted with that option; None if somebody
-        else has mounted it.
+      implemented: The methods that the filesystem implements.
+      default_permissions: Whether it is mounted with that option; None if another
+        program mounted it.
       allow_root: Whether it is mounted with that option.
     """
 
@@ -90,7 +93,7 @@ class KernelConfig:
 
     @property
     def granted(self) -> InitFlags:
-        """What is wanted and nothing stands in the way of."""
+        """The wanted flags that can be granted."""
         granted = self._asked
         for flag in self.refused:
             granted &= ~flag
@@ -98,8 +101,8 @@ class KernelConfig:
 
     @property
     def refused(self) -> Mapping[InitFlags, str]:
-        """What is wanted and cannot be had, each with the reason."""
-        reasons = {flag: self._obstacle(flag, self._asked) for flag in self._asked}
+        """The wanted flags that cannot be granted, each with the reason."""
+        reasons = {flag: self._why_refused(flag, self._asked) for flag in self._asked}
         return {flag: reason for flag, reason in reasons.items() if reason}
 
     @property
@@ -108,13 +111,13 @@ class KernelConfig:
         return self.wanted | timeout
 
     def want(self, flags: InitFlags) -> None:
-        """Ask for capabilities.
+        """Ask for flags.
 
         Raises:
-          CapabilityError: One cannot be had, and none is taken.  The message names
-            it, the reason and the remedy: the kernel does not offer it, triofuse
-            cannot honour it, the filesystem lacks the method for it, the mount the
-            option, or another that is wanted excludes it.
+          CapabilityError: One cannot be granted; then none is added.  The message has
+            its name, the reason and the remedy: the kernel does not offer it, triofuse
+            cannot honour it, a method or mount option is missing, or another wanted
+            flag excludes it.
         """
         unknown = flags & ~_KNOWN
         if unknown:
@@ -122,25 +125,25 @@ class KernelConfig:
             raise CapabilityError(message)
         together = self.wanted | flags
         for flag in flags:
-            reason = self._obstacle(flag, together) or self._rival(flag, together)
+            reason = self._why_refused(flag, together) or self._conflict(flag, together)
             if reason:
                 message = f"cannot have {flag.name}: {reason}"
                 raise CapabilityError(message)
         self.wanted = together
 
     def decline(self, flags: InitFlags) -> None:
-        """Do without capabilities that would be taken by default."""
+        """Do not ask for flags, such as those that are wanted by default."""
         self.wanted &= ~flags
 
-    def _obstacle(self, flag: InitFlags, taken: InitFlags) -> str | None:
-        return self._circumstances.obstacle(flag, taken)
+    def _why_refused(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        return self._conditions.why_refused(flag, taken)
 
-    def _rival(self, flag: InitFlags, taken: InitFlags) -> str | None:
-        return self._circumstances.rival(flag, taken)
+    def _conflict(self, flag: InitFlags, taken: InitFlags) -> str | None:
+        return self._conditions.conflict(flag, taken)
 
     @property
-    def _circumstances(self) -> Circumstances:
-        return Circumstances(
+    def _conditions(self) -> FlagConditions:
+        return FlagConditions(
             self.minor,
             self.offered,
             self.implemented,

@@ -1,4 +1,4 @@
-"""The errors of the filesystem author's side."""
+"""The errors that authors of filesystems raise or get."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["CapabilityError", "FuseError"]
 class FuseError(OSError):
     """Fail a request: ``raise FuseError(errno.ENOENT)``.
 
-    Any other ``OSError`` does the same; this is the short form.  One thing only
-    it can say: ``FuseError(errno.ENOSYS)`` tells the kernel that the operation
-    does not exist, which the kernel remembers for the life of the mount.  ENOSYS
-    in another ``OSError`` is taken for an accident and becomes EOPNOTSUPP.
+    Any other ``OSError`` does the same; this is the short form.  There is one
+    difference: ``FuseError(errno.ENOSYS)`` tells the kernel that the operation does
+    not exist, and the kernel does not ask again while it is mounted.  ENOSYS in
+    another ``OSError`` is taken for an accident and becomes EOPNOTSUPP.
 
     Args:
       errno: A positive errno, 1..511.
-      message: What to say in logs; strerror(errno) by default.
+      message: The message for logs; strerror(errno) by default.
     """
 
     def __init__(self, errno: int, message: str | None = None) -> None:
@@ -25,4 +25,4 @@ class FuseError(OSError):
 
 
 class CapabilityError(ValueError):
-    """A capability was asked for that kernel or filesystem cannot honour."""
+    """A flag or notification was asked for that kernel or filesystem cannot honour."""

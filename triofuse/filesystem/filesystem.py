@@ -1,7 +1,7 @@
-"""The class to subclass: one method an operation of the kernel.
+"""`Filesystem`, the class to subclass: one method per operation.
 
-This file is long because the protocol is: it holds every operation once, in the
-order of a file's life, and nothing else.
+This file is long because the protocol is.  It has every operation once, in the order
+of a file's life, and nothing else.
 """
 
 from __future__ import annotations
@@ -35,48 +35,50 @@ from triofuse.filesystem.replies import (
 
 __all__ = ["Filesystem", "implements"]
 
-#: Handles of directories that no filesystem has numbered itself.
+#: Handles for directories of filesystems that choose none.
 _directory_handles = itertools.count(1)
 
 
 class Filesystem:
-    """A filesystem: subclass it and write the methods that it needs.
+    """A filesystem: subclass it and write the methods that you need.
 
     Each method takes one request and returns one value.  To fail, raise an
-    ``OSError``: its ``errno`` is what the caller gets; `FuseError` is the short
-    form.  Anything else that is raised is a bug: the caller gets EIO and the log
-    the traceback.
+    ``OSError``: the caller gets its ``errno``; `FuseError` is the short form.  Any
+    other exception is a bug: the caller gets EIO, and the log gets the traceback.
 
     Methods run as trio tasks, many at a time.  A signal that kills the caller cancels
-    the method; protect what must not be left half done with a shielded
-    ``trio.CancelScope``.  One that the caller survives, a timer's or SIGWINCH, changes
-    nothing, as on a local filesystem, but for what waits by its nature: `setlkw`,
-    `poll`, and `read` of a file that is opened with DIRECT_IO, NONSEEKABLE or STREAM.
-    Those any signal cancels, and the caller gets EINTR; dropping a lock is none of them.
+    the method.  Shield what must not be left half done with ``trio.CancelScope``.
 
-    A caller that /proc does not show (of another pid namespace, or with ``hidepid``)
-    may have died of its signal or not: the method has a second to end by itself.
+    A signal that the caller survives, such as a timer's or SIGWINCH, changes nothing,
+    as on a local filesystem.  Exceptions are methods that may block for long:
+    `setlkw`, `poll`, and `read` of a file opened with DIRECT_IO, NONSEEKABLE or
+    STREAM.  Any signal cancels these, and the caller gets EINTR; a request that drops
+    a lock is not one of them.
+
+    It is unknown whether a signal killed a caller that /proc does not show (in another
+    pid namespace, or with ``hidepid``).  The method is cancelled after one second.
 
     Attributes:
-      interruptible: The names of more methods that wait by their nature, so that any
-        signal cancels them: ``{"open", "ioctl"}`` of a pipe, say.
+      interruptible: The names of more methods that any signal cancels:
+        ``{"open", "ioctl"}`` of a pipe, for example.
 
-    A method that is left out answers ENOSYS.  What the kernel makes of that is
-    said at each; where nothing is said the caller sees "Function not implemented".
-    What would write answers EROFS if a class has no method that does, else EPERM
-    (``write``: EINVAL), as mkdir(2) and its kin say it of a filesystem that cannot.
+    A method that is not implemented answers ENOSYS.  Each method says what the kernel
+    does then; where it says nothing, the caller gets "Function not implemented".
+    Methods that write answer EROFS if the class implements none of them.  If it
+    implements another, they answer EPERM (``write``: EINVAL), as mkdir(2) does on a
+    filesystem without directories.
     """
 
     interruptible: frozenset[str] = frozenset()
 
     @property
     def notifier(self) -> Notifier:
-        """What tells the kernel of changes; there from ``init`` on.
+        """The `Notifier`, which tells the kernel of changes; available from ``init`` on.
 
-        Of the latest session, where one filesystem is mounted several times.
+        If a filesystem is mounted several times, it is the latest session's.
 
         Raises:
-          RuntimeError: Nobody serves this filesystem yet.
+          RuntimeError: No session serves this filesystem yet.
         """
         try:
             notifier: Notifier = self.__dict__["notifier"]
@@ -92,29 +94,29 @@ class Filesystem:
     # --- The life of a mount
 
     async def init(self, config: KernelConfig) -> None:
-        """Get ready; called once, before any other method.
+        """Prepare to serve; called once, before any other method.
 
         Args:
-          config: What the kernel offers, and what to take of it.
+          config: The kernel's offer; change it to negotiate.
 
         Source: ``process_init_reply()`` in fs/fuse/inode.c.
         """
 
     async def destroy(self) -> None:
-        """Let go of everything; called once, after all other methods have ended.
+        """Release everything; called once, after all other methods have ended.
 
-        The kernel sends no FORGET at unmount: drop all lookup counts here.  After
-        10 seconds it is cancelled.
+        The kernel sends no FORGET at unmount: drop all lookup counts here.  This is
+        cancelled after 10 seconds.
         """
 
     async def statfs(self, request: r.StatfsRequest) -> Statfs:
-        """Return size and free space; all zero by default, as in libfuse."""
+        """Return size and free space; by default all zero, as in libfuse."""
         return Statfs()
 
     async def syncfs(self, request: r.Syncfs) -> None:
-        """Write everything to stable storage; left out, syncfs(2) succeeds.
+        """Write everything to stable storage; without this, syncfs(2) succeeds.
 
-        Only block device mounts (fuseblk) are asked.
+        Only called for mounts of block devices (fuseblk).
         """
         raise unimplemented()
 
@@ -124,28 +126,29 @@ class Filesystem:
         """Find a name.
 
         Returns:
-          The entry, which adds one to its lookup count; `Entry.negative` to have
-          the absence cached; FuseError(ENOENT) to have it asked again.
+          The entry, which adds one to the node's lookup count.  `Entry.negative`
+          lets the kernel cache that the name does not exist; after
+          FuseError(ENOENT) it asks again.
         """
         raise unimplemented()
 
     def forget(self, request: r.Forget) -> None:
-        """Take ``nlookup`` off a node's lookup count.
+        """Subtract ``nlookup`` from a node's lookup count.
 
-        A plain function: the kernel waits for nothing.  The root is never
-        forgotten, and nothing is at unmount.
+        A plain function: the kernel expects no reply.  It is never called for the
+        root, nor at unmount.
         """
 
     async def create(self, request: r.Create) -> tuple[Entry, Opened]:
-        """Make a regular file and open it; left out, MKNOD and OPEN come instead."""
+        """Make a regular file and open it; without this, MKNOD and OPEN are sent."""
         raise unwritable(self, Filesystem, errno.ENOSYS)
 
     async def tmpfile(self, request: r.Tmpfile) -> tuple[Entry, Opened]:
-        """Make a nameless file and open it; left out, O_TMPFILE is EOPNOTSUPP."""
+        """Make a file without a name and open it; without this, EOPNOTSUPP."""
         raise unwritable(self, Filesystem, errno.ENOSYS)
 
     async def mknod(self, request: r.Mknod) -> Entry:
-        """Make a file, device, pipe or socket; the kernel does all I/O on the last."""
+        """Make a file, device, pipe or socket; the kernel does the I/O of the last three."""
         raise unwritable(self, Filesystem, errno.EPERM)
 
     async def mkdir(self, request: r.Mkdir) -> Entry:
@@ -157,26 +160,26 @@ class Filesystem:
         raise unwritable(self, Filesystem, errno.EPERM)
 
     async def link(self, request: r.Link) -> Entry:
-        """Make a hard link, one lookup of its inode; left out, link(2) is EPERM."""
+        """Make a hard link; counts as a lookup.  Without this, EPERM."""
         raise unwritable(self, Filesystem, errno.ENOSYS)
 
     async def unlink(self, request: r.Unlink) -> None:
-        """Remove a file's name; the node lives until RELEASE and FORGET."""
+        """Remove a file's name; keep the node until RELEASE and FORGET."""
         raise unwritable(self, Filesystem, errno.EPERM)
 
     async def rmdir(self, request: r.Rmdir) -> None:
-        """Remove an empty directory, else ENOTEMPTY."""
+        """Remove a directory; ENOTEMPTY if it is not empty."""
         raise unwritable(self, Filesystem, errno.EPERM)
 
     async def rename(self, request: r.Rename) -> None:
-        """Rename, replacing what has the new name."""
+        """Rename; replace an existing file of the new name."""
         raise unwritable(self, Filesystem, errno.EPERM)
 
     async def rename2(self, request: r.Rename) -> None:
-        """Rename as ``request.flags`` say: NOREPLACE, EXCHANGE or WHITEOUT.
+        """Rename with ``request.flags``: NOREPLACE, EXCHANGE or WHITEOUT.
 
-        Apart from ``rename``, so that a filesystem that knows no flags cannot
-        overwrite what was to be exchanged; left out, the caller gets EINVAL.
+        This is a method of its own, so that a filesystem that ignores flags cannot
+        overwrite a file that was to be exchanged.  Without this, EINVAL.
         """
         raise unwritable(self, Filesystem, errno.ENOSYS)
 
@@ -187,20 +190,20 @@ class Filesystem:
         raise unimplemented()
 
     async def statx(self, request: r.Statx) -> FileAttr:
-        """Return the attributes with ``btime_ns``; left out, ``getattr`` is asked."""
+        """Return the attributes with ``btime_ns``; without this, ``getattr`` is called."""
         raise unimplemented()
 
     async def setattr(self, request: r.Setattr) -> FileAttr:
-        """Change what is not None in the request, return all attributes.
+        """Set the attributes that are not None in the request; return all attributes.
 
-        chmod, chown, truncate and utimens come this way.
+        Called for chmod, chown, truncate and utimens.
         """
         raise unwritable(self, Filesystem, errno.EPERM)
 
     async def access(self, request: r.Access) -> None:
-        """Check permissions, else EACCES; left out, all is granted.
+        """Check permissions; EACCES if denied.  Without this, all is granted.
 
-        Never called with the mount option ``default_permissions``.
+        Not called with the mount option ``default_permissions``.
         """
         raise unimplemented()
 
@@ -209,24 +212,24 @@ class Filesystem:
         raise unimplemented()
 
     async def setxattr(self, request: r.Setxattr) -> None:
-        """Set an extended attribute; left out, there are none (EOPNOTSUPP).
+        """Set an extended attribute; without this, EOPNOTSUPP.
 
         Raises:
-          FuseError: EEXIST for CREATE of one that exists, ENODATA for REPLACE of
-            one that does not.
+          FuseError: EEXIST for CREATE if it exists, ENODATA for REPLACE if it does
+            not.
         """
         raise unimplemented()
 
     async def getxattr(self, request: r.Getxattr) -> Buffer:
-        """Return an extended attribute, else ENODATA; left out, there are none."""
+        """Return an extended attribute; ENODATA if missing.  Without this, EOPNOTSUPP."""
         raise unimplemented()
 
     async def listxattr(self, request: r.Listxattr) -> Iterable[str]:
-        """Return the names of all extended attributes; left out, there are none."""
+        """Return the names of all extended attributes; without this, EOPNOTSUPP."""
         raise unimplemented()
 
     async def removexattr(self, request: r.Removexattr) -> None:
-        """Remove an extended attribute, else ENODATA; left out, EOPNOTSUPP."""
+        """Remove an extended attribute; ENODATA if missing.  Without this, EOPNOTSUPP."""
         raise unimplemented()
 
     # --- Open files
@@ -234,52 +237,52 @@ class Filesystem:
     async def open(self, request: r.Open) -> Opened:
         """Open a regular file; by default with handle 0, or EROFS for writing.
 
-        FuseError(ENOSYS) means that nothing is ever to be done at open: the kernel
-        asks no more, keeps its page cache over opens, and sends no RELEASE.
+        FuseError(ENOSYS) tells the kernel that open needs no request: it sends no
+        further OPEN and no RELEASE, and keeps its page cache over opens.
         """
         if request.flags & O_ACCMODE and not may_be_opened_to_write(self, Filesystem):
             raise FuseError(errno.EROFS)
         return Opened()
 
     async def read(self, request: r.Read) -> Buffer | FileData:
-        """Return up to ``size`` bytes from ``offset``; fewer mean the end of file.
+        """Return ``size`` bytes from ``offset``; fewer mean the end of the file.
 
         A buffer is sent uncopied: do not change it until the next checkpoint.
-        `FileData` names an open file in place of its bytes.
+        Return `FileData` to have the runtime read an open file.
         """
         raise unimplemented()
 
     async def write(self, request: r.Write) -> int:
-        """Write ``data`` at ``offset``, return the number of bytes written."""
+        """Write ``data`` at ``offset``; return the number of bytes written."""
         raise unwritable(self, Filesystem, errno.EINVAL)
 
     async def flush(self, request: r.Flush) -> None:
-        """Close one descriptor; an error goes to close(2); left out, it succeeds.
+        """Handle close(2) of one descriptor; without this, close(2) succeeds.
 
-        Comes once for each descriptor, and drops the POSIX locks of
-        ``lock_owner``.  Whoever is killed interrupts its own FLUSH: it is started
-        nevertheless, but already cancelled; shield what must be done.
+        close(2) returns its error.  Called once per descriptor; drop the POSIX locks of
+        ``lock_owner``.  A process that is killed interrupts its own FLUSH: the method
+        starts nevertheless, but already cancelled.  Shield what must be done.
         """
         raise unimplemented()
 
     async def release(self, request: r.Release) -> None:
-        """Let go of a handle.  Nobody waits for it and errors reach nobody.
+        """Release a handle.  No caller waits for it, and errors are not reported.
 
-        Comes once for each `Opened`, from the runtime itself where the kernel has
-        no occasion: the caller of OPEN is gone, or the mount is.  It is never
-        interrupted; when the mount has ended it has 10 seconds.
+        Called once for each `Opened`; by the runtime itself if the kernel cannot,
+        because the caller of OPEN is gone or the filesystem is unmounted.  It is never
+        interrupted.  After unmount it is cancelled after 10 seconds.
         """
 
     async def fsync(self, request: r.Fsync) -> None:
-        """Write a file to stable storage; left out, fsync(2) succeeds."""
+        """Write a file to stable storage; without this, fsync(2) succeeds."""
         raise unimplemented()
 
     async def fallocate(self, request: r.Fallocate) -> None:
-        """Change a file's space; left out, fallocate(2) is EOPNOTSUPP."""
+        """Allocate or free space of a file; without this, EOPNOTSUPP."""
         raise unimplemented()
 
     async def lseek(self, request: r.Lseek) -> int:
-        """Find data or a hole, else ENXIO; left out, a file is all data.
+        """Find data or a hole; ENXIO if none.  Without this, a file is all data.
 
         Returns:
           An offset in bytes.
@@ -287,39 +290,39 @@ class Filesystem:
         raise unimplemented()
 
     async def copy_file_range(self, request: r.CopyFileRange) -> int:
-        """Copy between files; left out, the kernel reads and writes.
+        """Copy between files; without this, the kernel sends READ and WRITE.
 
         Returns:
-          The number of bytes copied; fewer than asked is fine.
+          The number of bytes copied; may be fewer than asked for.
         """
         raise unimplemented()
 
     async def getlk(self, request: r.Getlk) -> FileLock:
-        """Return the lock that stands in the way, or one of type UNLCK."""
+        """Return the conflicting lock, or one of type UNLCK if there is none."""
         raise unimplemented()
 
     async def setlk(self, request: r.Setlk) -> None:
-        """Take or drop a lock, EAGAIN if it is taken.
+        """Take or drop a lock; EAGAIN if it conflicts.
 
-        Left out, the kernel keeps locks itself, which serves a filesystem that
-        only this machine sees.
+        Without this, the kernel keeps the locks itself.  That is enough for a
+        filesystem that only this machine uses.
         """
         raise unimplemented()
 
     async def setlkw(self, request: r.Setlkw) -> None:
-        """Take or drop a lock, waiting while it is taken; any signal cancels."""
+        """Take or drop a lock; block while it conflicts.  Any signal cancels this."""
         raise unimplemented()
 
     async def ioctl(self, request: r.Ioctl) -> IoctlReply:
-        """Do what ioctl(2) asks; left out, ENOTTY."""
+        """Do a command of ioctl(2); without this, ENOTTY."""
         raise unimplemented()
 
     async def poll(self, request: r.Poll) -> int:
-        """Return which of ``request.events`` are ready; left out, always all."""
+        """Return which of ``request.events`` are ready; without this, all are."""
         raise unimplemented()
 
     async def bmap(self, request: r.Bmap) -> int:
-        """Return the device's block of a file's block (fuseblk only); left out, 0."""
+        """Return the device's block of a file's block (fuseblk only); without this, 0."""
         raise unimplemented()
 
     # --- Open directories
@@ -327,52 +330,52 @@ class Filesystem:
     async def opendir(self, request: r.Opendir) -> Opened:
         """Open a directory; by default with a handle of its own.
 
-        The runtime keeps the listing of a handle, in the order in which it was
-        returned, until the directory is closed or read from its start again.  Where
-        several share a handle, or this is ENOSYS, there is no such order: entries come
-        in that of a hash of their names.  So give each open directory another ``fh``.
+        The runtime keeps the listing of a handle, in the order that ``readdir``
+        returned, until the directory is closed or read from its start again.  If open
+        directories share a handle, or this raises ENOSYS, entries are ordered by a
+        hash of their names.  So give each open directory its own ``fh``.
         """
         return Opened(fh=next(_directory_handles))
 
     async def readdir(self, request: r.Readdir) -> Iterable[DirEntry]:
         """Return the entries of a directory.
 
-        Return them all: the runtime takes them at once and pages them, and adds ``.``
-        and ``..`` unless the first entry is ``.``.  A generator is as good as a list,
-        and better for a very large directory: a million objects at a time keep the
-        garbage collector busy.
+        Return all of them: the runtime takes them at once, makes pages, and adds ``.``
+        and ``..`` unless the first entry is ``.``.  A generator works as well as a
+        list.  It is better for a very large directory, because a million objects keep
+        the garbage collector busy.
 
-        What was listed keeps its place, whatever is made or removed meanwhile: 32 bytes
-        and the name are kept of each entry while the directory is open.
+        An entry keeps its place, whatever is made or removed meanwhile.  The runtime
+        keeps 32 bytes and the name of each entry while the directory is open.
 
-        Or give each an ``offset`` of your own: then return those after the cookie
-        ``request.offset`` (0 is the start), as many as you like; none means the end.
+        Or give each entry your own ``offset``.  Then return the entries after the
+        cookie ``request.offset`` (0 is the start), any number of them; none is the end.
         """
         raise unimplemented()
 
     async def readdirplus(self, request: r.Readdirplus) -> Iterable[DirEntry]:
         """Return the entries of a directory, each with the `Entry` of its name.
 
-        As ``readdir``; a generator is asked for no more than the kernel takes.
-        Each `Entry` handed over counts as a lookup, and the runtime calls
-        ``forget`` for those that the kernel did not get.  What exists already, as in
-        a list, is handed over at once; an iterator hands an entry over as it is asked.
+        As ``readdir``, but the runtime takes no more from a generator than the kernel
+        asks for.  Each `Entry` that the runtime takes counts as a lookup; it calls
+        ``forget`` for those that the kernel did not get.  All entries of a list are
+        taken at once, those of an iterator one by one.
 
-        Where the kernel goes over to names alone in the midst of a generator,
-        ``readdir`` is asked for them, and what was listed is left out of its answer.
+        If the kernel continues a generator's listing with READDIR, the runtime calls
+        ``readdir`` for the rest and skips what was listed before.
         """
         raise unimplemented()
 
     async def releasedir(self, request: r.Releasedir) -> None:
-        """Let go of a directory's handle, as ``release``."""
+        """Release a directory's handle, as ``release``."""
 
     async def fsyncdir(self, request: r.Fsyncdir) -> None:
-        """Write a directory to stable storage; left out, fsync(2) succeeds."""
+        """Write a directory to stable storage; without this, fsync(2) succeeds."""
         raise unimplemented()
 
 
 def implements(filesystem: Filesystem, method: str) -> bool:
-    """Whether ``filesystem`` has a method of its own in place of the default.
+    """Whether ``filesystem`` overrides a method of `Filesystem`.
 
     Args:
       filesystem: Any filesystem.

@@ -1,4 +1,4 @@
-"""What a filesystem may tell the kernel unasked."""
+"""The interface by which a filesystem notifies the kernel of changes."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ __all__ = ["Notifier"]
 
 
 class Notifier(Protocol):
-    """Tells the kernel what has changed behind its back.
+    """Notifies the kernel of changes that it did not make itself.
 
-    ``Filesystem.notifier`` is one, and so is ``Session.notifier``.  What the kernel
-    does not hold is nothing to drop: that is a success.
+    ``Filesystem.notifier`` and ``Session.notifier`` are such objects.  To invalidate
+    what the kernel does not cache is a success.
 
-    When a call returns, the kernel has heard of it.  For that ``inval_inode`` with an
-    offset, ``inval_entry``, ``expire_entry``, ``delete``, ``store`` and ``prune`` may
-    block in the kernel until other requests are answered: those that use the same
-    directory, or the same part of the file.  They are sent from worker threads of the
-    session's own and keep nothing else waiting; whoever is cancelled while it waits
-    has perhaps sent them.
+    When a call returns, the kernel has the notification.  ``inval_inode`` with an
+    offset of 0 or more, ``inval_entry``, ``expire_entry``, ``delete``, ``store`` and
+    ``prune`` may block in the kernel until other requests are answered: those that use
+    the same directory, or the same part of the file.  They are sent from worker threads
+    of the session and block nothing else.  A call that is cancelled while it blocks
+    may have been sent.
 
-    **What would wait for the very request that is being served is sent when that has
-    been answered**: the call returns at once, and an error is logged.  That is
+    **A notification that would block on the request being served is sent after its
+    reply**: the call returns at once, and an error is logged.  These are
 
     ==============================  ==============================================
-    what is told                    while serving, of the same nodeid
+    notification                    while serving, of the same nodeid
     ==============================  ==============================================
     inval_inode, store, prune       READ, WRITE, READLINK; SETATTR of the size, OPEN
                                     with O_TRUNC
-    inval_entry, expire_entry       all that is asked of the directory, but ACCESS,
-                                    STATFS, LISTXATTR, RELEASEDIR; for RENAME and
-                                    LINK of either of two
+    inval_entry, expire_entry       any request of the directory, except ACCESS,
+                                    STATFS, LISTXATTR, RELEASEDIR; RENAME and LINK
+                                    of either of two
     delete                          the same, of the directory or of the child; any
                                     UNLINK, RMDIR and RENAME
     ==============================  ==============================================
 
-    All else goes out at once, in a handler as elsewhere: ``inval_inode`` of another
-    node, or with a negative offset, names of another directory.  Where the kernel does
-    not take that within a second, because others hold what it needs, or rename(2) holds
-    two directories over a LOOKUP, the handler goes on before the kernel has heard.
-    Never have a request wait for another task that waits for a notification.
+    All others are sent at once, also in a handler: ``inval_inode`` of another node, or
+    with a negative offset, and names of another directory.  Such a call may block for
+    more than a second, because other requests hold a lock, or rename(2) locks two
+    directories during a LOOKUP.  In a handler it then returns after one second.
+    Never let a request wait for another task that waits for a notification.
 
     Raises, each of them:
       CapabilityError: The protocol in use is too old for it.
@@ -57,58 +57,58 @@ class Notifier(Protocol):
         """Drop the cached attributes of a node, and cached data.
 
         Args:
-          nodeid: Which node.
-          offset: Data from here on is dropped, bytes; with a negative one only the
-            attributes are, which waits for no request.
-          length: Bytes to drop; 0 is to the end.
+          nodeid: The node.
+          offset: Drop data from here on, bytes.  If negative, drop the attributes
+            only, which never blocks on a request.
+          length: Bytes to drop; 0 means to the end.
         """
         ...
 
     async def inval_entry(self, parent: int, name: str) -> None:
-        """Drop a cached name, and what hangs on it: its next use is a LOOKUP."""
+        """Drop a cached name and all below it; its next use is a LOOKUP."""
         ...
 
     async def expire_entry(self, parent: int, name: str) -> None:
-        """Have a cached name looked up at its next use, but keep what hangs on it."""
+        """Let a cached name expire: its next use is a LOOKUP.  Keep what is below it."""
         ...
 
     async def delete(self, parent: int, child: int, name: str) -> None:
-        """Say that a name is gone, as ``inval_entry``; who watches it (inotify) hears.
+        """Drop a name that was deleted, as ``inval_entry``; inotify(7) reports it.
 
-        Nothing happens where the kernel knows ``name`` as another node than ``child``.
+        Does nothing if the kernel has another node than ``child`` for ``name``.
         """
         ...
 
     async def store(self, nodeid: int, offset: int, data: Buffer) -> None:
-        """Put data into the kernel's cache; past the end, the cached size grows."""
+        """Put data into the kernel's cache; data past the end extends the cached size."""
         ...
 
     async def retrieve(self, nodeid: int, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes of what is cached from ``offset`` on.
+        """Return up to ``size`` cached bytes from ``offset`` on.
 
-        It ends where something is not cached.  Waits for no other request.
+        The result ends at the first byte that is not cached.  Blocks on no request.
         """
         ...
 
     async def poll(self, kh: int) -> None:
-        """Have whoever polls an open file ask again; ``kh`` is of the `Poll` request.
+        """Wake the callers that poll an open file; ``kh`` is from the `Poll` request.
 
-        `Readiness` does it for you.
+        `Readiness` does this for you.
         """
         ...
 
     async def resend(self) -> None:
-        """Have all requests sent again that were read but not answered.
+        """Have the kernel send again all requests that were read but not answered.
 
-        For a program that takes over a connection.  Those that this session has read
-        go on, and are answered once.
+        For a program that takes over a connection.  Requests that this session has in
+        flight continue, and are answered once.
         """
         ...
 
     async def inc_epoch(self) -> None:
-        """Have all cached names looked up at their next use."""
+        """Expire all cached names: the next use of each is a LOOKUP."""
         ...
 
     async def prune(self, nodeids: Iterable[int]) -> None:
-        """Have nodes forgotten that nobody uses: a FORGET follows for each."""
+        """Have the kernel forget nodes that are not in use; a FORGET follows for each."""
         ...

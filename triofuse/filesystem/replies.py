@@ -1,4 +1,4 @@
-"""What a filesystem answers with."""
+"""The values that methods of a filesystem return."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ __all__ = [
     "look_up_owner_anew",
 ]
 
-#: Anything that ``os.writev`` takes: payloads are sent as they are, uncopied but for
-#: large pieces of something far larger, which are sent sooner from a copy.
+#: Any object that ``os.writev`` takes.  Payloads are sent uncopied, except large views
+#: of a far larger object, for which a copy is faster.
 Buffer = bytes | bytearray | memoryview
 
-#: The lifetime of names and attributes in the kernel's cache, as in libfuse.
+#: The lifetime of names and attributes in the kernel's cache, seconds; as in libfuse.
 DEFAULT_VALID = 1.0
 
-#: The times that nobody has given.  They never change while a program runs: with a new
-#: mtime at each stat(2) the kernel would drop the page cache, and make(1) rebuild.
+#: The default of times.  It is constant while a program runs: with a new mtime at each
+#: stat(2) the kernel would drop the page cache, and make(1) would rebuild.
 _STARTED_NS = time.time_ns()
 
-#: Two system calls take as long as all the rest of a FileAttr.
+#: Cached: the two system calls take as long as the rest of a FileAttr.
 _uid = lru_cache(os.getuid)
 _gid = lru_cache(os.getgid)
 
 
 def look_up_owner_anew() -> None:
-    """Have attributes belong to whoever runs the program now: it mounts something."""
+    """Update the default owner of attributes to the current user, at each mount."""
     _uid.cache_clear()
     _gid.cache_clear()
 
@@ -57,23 +57,23 @@ class FileAttr:
       mode: File type and permissions (``st_mode``).
       nlink: Number of hard links.
       size: Bytes.
-      blocks: 512-byte units in use; by default as many as ``size`` takes.  Less than
-        that tells tar(1) and cp(1) that the file has holes: 0 is all hole, and they
-        do not read it.
-      uid: Owner; by default who mounts, or before that who runs the program.
+      blocks: 512-byte units in use; by default as many as ``size`` needs.  Fewer tell
+        tar(1) and cp(1) that the file has holes.  With 0 they take the whole file for
+        a hole and do not read it.
+      uid: Owner; by default the user who mounts, before that the program's user.
       gid: Group; likewise.
       rdev: Device number as of ``os.makedev``, for device nodes.
-      atime_ns: Last access, nanoseconds since the epoch; may be negative.  All three
-        times are by default when the program started.
+      atime_ns: Last access, nanoseconds since the epoch; may be negative.  The default
+        of all three times is the start of the program.
       mtime_ns: Last change of the contents.
       ctime_ns: Last change of the inode.
-      btime_ns: Birth, or None where it is not known; only STATX carries it.
+      btime_ns: Birth, or None if unknown; only STATX carries it.
       blksize: Preferred size of I/O, bytes; 0 lets the kernel choose 4096.
       flags: `AttrFlags`.
-      attributes: `StatxAttributes`; only STATX carries them, and Linux 6.18 shows
-        nobody (``fuse_do_statx()``).
-      attr_valid: Seconds for which the kernel may use these attributes unasked;
-        ``math.inf`` is for ever.
+      attributes: `StatxAttributes`; only STATX carries them, and Linux 6.18 does not
+        pass them on (``fuse_do_statx()``).
+      attr_valid: Seconds for which the kernel may cache these attributes;
+        ``math.inf`` is without limit.
     """
 
     ino: int
@@ -101,12 +101,12 @@ class FileAttr:
         ino: int | None = None,
         attr_valid: float = DEFAULT_VALID,
     ) -> Self:
-        """Take the attributes from a result of ``os.stat`` and its kin.
+        """Make attributes from a result of ``os.stat``, ``os.fstat`` or ``os.lstat``.
 
         Args:
-          status: What to copy.
-          ino: Another inode number than ``status.st_ino``.
-          attr_valid: Seconds for which the kernel may use the attributes.
+          status: The result to copy.
+          ino: The inode number; ``status.st_ino`` by default.
+          attr_valid: Seconds for which the kernel may cache the attributes.
         """
         return cls(
             ino=status.st_ino if ino is None else ino,
@@ -131,11 +131,11 @@ class FileAttr:
 
     @property
     def blocks_in_use(self) -> int:
-        """What st_blocks shows: ``blocks``, or as many as ``size`` takes."""
+        """The value of st_blocks: ``blocks``, or as many as ``size`` needs."""
         return -(-self.size // 512) if self.blocks is None else self.blocks
 
     def __eq__(self, other: object) -> bool:
-        """Whether both show the same, whether or not it was given."""
+        """Whether both have equal fields; a default ``blocks`` counts as its value."""
         if not isinstance(other, FileAttr):
             return NotImplemented
         return self._shown() == other._shown()
@@ -150,19 +150,19 @@ def _ino(entry: Entry) -> int:
 
 @attrs.define
 class Entry:
-    """A name that was found or made, and the inode it leads to.
+    """A name that was found or made, with its inode.
 
-    Each entry that reaches the kernel with a ``nodeid`` other than 0 adds one to
-    the lookup count of that node; `Forget` takes it off again.
+    Each entry that reaches the kernel with a ``nodeid`` other than 0 adds one to the
+    lookup count of that node.  `Forget` subtracts it.
 
     Source: ``struct fuse_entry_out`` in linux/fuse.h.
 
     Attributes:
       attr: The inode's attributes.
-      nodeid: The number by which later requests name the inode, never 1 (the
-        root) for anything else; ``attr.ino`` by default.
-      generation: Tells apart the inodes that one ``nodeid`` named over time.
-      entry_valid: Seconds for which the kernel may use the name unasked.
+      nodeid: The inode's number in later requests; 1 is only the root.  By default
+        ``attr.ino``.
+      generation: Distinguishes inodes that had the same ``nodeid`` over time.
+      entry_valid: Seconds for which the kernel may cache the name.
     """
 
     attr: FileAttr
@@ -172,9 +172,9 @@ class Entry:
 
     @classmethod
     def negative(cls, entry_valid: float = DEFAULT_VALID) -> Self:
-        """Say that a name does not exist, and for how many seconds that holds.
+        """Return an entry for a name that does not exist, cached for some seconds.
 
-        A plain ENOENT says the same, but the kernel asks again each time.
+        A plain ENOENT is not cached: the kernel asks again each time.
         """
         nothing = FileAttr(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
         return cls(nothing, nodeid=0, entry_valid=entry_valid)
@@ -189,11 +189,11 @@ class DirEntry:
     Attributes:
       name: The name, without slash or NUL.
       ino: Its inode number; 0 hides the entry from readdir(3).
-      mode: Its file type as in ``st_mode``; 0 where it is not known.
-      offset: The cookie from which a later READDIR goes on after this entry, or
-        None (for all entries of a listing) to let the runtime do the paging.
-      entry: For READDIRPLUS: what a LOOKUP of the name would have returned, and
-        counted as one; None for no attributes.
+      mode: Its file type as in ``st_mode``; 0 if unknown.
+      offset: The cookie with which a later READDIR continues after this entry; or
+        None, for all entries of a listing, to let the runtime make the pages.
+      entry: For READDIRPLUS: what a LOOKUP of the name would return.  It counts as a
+        lookup.  None means no attributes.
     """
 
     name: str
@@ -210,20 +210,19 @@ class Opened:
     Source: ``struct fuse_open_out`` in linux/fuse.h.
 
     Attributes:
-      fh: The file handle, 0..2**64-1, that later requests carry; the filesystem's
-        to choose.
+      fh: The file handle of later requests, 0..2**64-1; the filesystem chooses it.
       flags: `OpenFlags`.
-      backing_id: With ``OpenFlags.PASSTHROUGH``: the number of a `BackingId`, of
-        those who keep these themselves.
-      backing_fd: A regular file that the kernel may read, write and map in place of
-        this one, with ``InitFlags.PASSTHROUGH``; O_PATH will do, and it must stay
-        open until RELEASE.  What is open of an inode at a time shares the first
-        one's file.  Where the kernel does not want it, for want of CAP_SYS_ADMIN
-        say, the filesystem is asked as ever; the log says why, once.
-      backing_as: Entered while ``backing_fd`` is given to the kernel, which reads and
-        writes it with the credentials of the thread at that moment: it decides
-        whose quota and whose share of reserved blocks the writes are charged to
-        (``fuse_backing_open()``).  None: those of the server.
+      backing_id: With ``OpenFlags.PASSTHROUGH``: the number of a `BackingId`, for
+        filesystems that manage these themselves.
+      backing_fd: A descriptor of a regular file that the kernel may read, write and
+        map in place of this one, with ``InitFlags.PASSTHROUGH``.  O_PATH is enough.
+        Keep it open until RELEASE.  All open files of an inode share the file of the
+        first.  If the kernel refuses it, for example without CAP_SYS_ADMIN, the
+        filesystem gets READ and WRITE as usual; the log says why, once.
+      backing_as: A context manager that is entered while ``backing_fd`` is passed to
+        the kernel.  The kernel reads and writes with the credentials that the thread
+        has at that moment: they decide whose quota and reserved blocks the writes use
+        (``fuse_backing_open()``).  None: the server's credentials.
     """
 
     fh: int = 0
@@ -235,23 +234,23 @@ class Opened:
 
 @attrs.frozen
 class FileData:
-    """Bytes of an open file, which the runtime reads: an answer to READ.
+    """Bytes of an open file, which the runtime reads: a reply to READ.
 
-    What is in the page cache takes one system call and no new memory, and from
-    256 KiB on is not even read, but spliced; what is not, or is on a filesystem that
-    cannot tell, as tmpfs, is read in a thread, while the loop goes on.  A session has
-    40 threads for that, whatever else uses ``trio.to_thread``; where a slow disk keeps
-    them all, further reads of that kind wait for one, and nothing else does.  An error
-    is the caller's.
+    Bytes in the page cache take one system call and no new memory; from 256 KiB on they
+    are spliced, not read.  Other bytes are read in a thread, while the event loop
+    runs.  So are files of a filesystem that cannot tell, such as tmpfs.  A session has
+    40 threads for this, apart from ``trio.to_thread``.  If a slow disk blocks them
+    all, further reads of this kind wait, and nothing else.  The caller gets an error
+    of the read.
 
     Source: preadv(2), RWF_NOWAIT; cachestat(2), splice(2).
 
     Attributes:
-      fd: The descriptor, open for reading.  It is used until the request has been
-        answered: a RELEASE of the same handle comes later.
-      offset: Of the first byte.
-      size: Bytes, at most ``request.size``; a file that ends before is a shorter
-        answer.
+      fd: The descriptor, open for reading.  It is used until the request is answered;
+        a RELEASE of the same handle comes later.
+      offset: The offset of the first byte.
+      size: Bytes, at most ``request.size``.  If the file ends before, the reply is
+        shorter.
     """
 
     fd: int
@@ -268,7 +267,7 @@ class FileLock:
     Attributes:
       start: First byte.
       end: Last byte, inclusive; 2**63-1 is the end of the file.
-      type: `LockType`; UNLCK means that nothing is in the way.
+      type: `LockType`; UNLCK in a reply to GETLK means that no lock conflicts.
       pid: The process that holds it.
     """
 
@@ -285,9 +284,9 @@ class IoctlReply:
     Source: ``struct fuse_ioctl_out`` in linux/fuse.h.
 
     Attributes:
-      result: What ioctl(2) returns.
-      data: What it copies out, at most ``request.out_size`` bytes; exactly these
-        for FS_IOC_GETFLAGS and its kin (``fuse_priv_ioctl()``).
+      result: The return value of ioctl(2).
+      data: The bytes copied to the caller, at most ``request.out_size``; exactly so
+        many for FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR (``fuse_priv_ioctl()``).
     """
 
     result: int = 0
@@ -298,8 +297,8 @@ class IoctlReply:
 class Statfs:
     """The state of the filesystem: what statfs(2) and df(1) show.
 
-    All zero by default, as in /proc: df(1) leaves it out then.  What can be written
-    had better tell its space, for some programs look before they write.
+    By default all zero, as in /proc; df(1) then omits it.  A filesystem that can be
+    written should report its space, because some programs check before they write.
 
     Source: ``struct fuse_kstatfs`` in linux/fuse.h.
 
@@ -311,7 +310,7 @@ class Statfs:
       ffree: Free inodes.
       bsize: Preferred size of I/O, bytes.
       namelen: Longest name, bytes.
-      frsize: The unit of ``blocks``, bytes.
+      frsize: The unit of the block counts, bytes.
     """
 
     blocks: int = 0
@@ -325,7 +324,7 @@ class Statfs:
 
     @classmethod
     def from_statvfs(cls, status: os.statvfs_result) -> Self:
-        """Take the figures from a result of ``os.statvfs`` or ``os.fstatvfs``."""
+        """Make a reply from a result of ``os.statvfs`` or ``os.fstatvfs``."""
         return cls(
             blocks=status.f_blocks,
             bfree=status.f_bfree,

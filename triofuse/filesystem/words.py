@@ -1,4 +1,4 @@
-"""Words of others, as they may be shown in a log or in an error."""
+"""Quoting of text from others, for logs and errors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ __all__ = ["shown"]
 
 
 def shown(text: str) -> str:
-    """Return a text in which nothing acts on a terminal or begins a line.
+    """Return a text without control characters or line breaks.
 
-    Names of processes, mounts and files are chosen by whoever makes them.  What can be
-    printed is returned as it is; anything else as ``repr()`` writes it.
+    Any user can choose the names of processes, mounts and files.  A printable text is
+    returned unchanged, any other as its ``repr()``.
     """
     return text if text.isprintable() else repr(text)

@@ -5,23 +5,23 @@ The path of a request::
     /dev/fuse
         | readv: one read is one request
         v
-    Receiver ----> INTERRUPT, FORGET and their kin: done at once, they wait for nobody
+    Receiver ----> INTERRUPT, FORGET, DESTROY, ...: done at once, never queued
         |
         v
-    the leader ------------------------------> serves it in place, without a task switch
+    the leader ------------------------------> serves it itself, without a task switch
         | at the limit, or beyond its user's share
         v
     Queue, a line for each user
         | the user with the fewest blocked requests is next
         |
-        +---> a handler that is done with another request takes it
+        +---> a handler that has finished its request takes it
         |
         +---> memory channel: the raw request buffer, to a parked handler
         v
     Service: decode -> Filesystem.method(request) -> encode -> writev ----> /dev/fuse
 
-The path of the lead, that is of the duty to wait for the device.  Only one handler has
-it; ``scheduling/policy.py`` has the table::
+One handler is the leader: it waits for the device.  How the lead passes from handler to
+handler (the table of states is in ``scheduling/policy.py``)::
 
                  blocks: a parked handler, or a new one, is promoted
               +---------------------------------------------------------+
@@ -33,16 +33,16 @@ it; ``scheduling/policy.py`` has the table::
 
     a handler whose request had blocked:  BLOCKED -> RUNNING -> PARKED, or it ends
 
-The rooms, in the order of that way; each imports from those below it only:
+The folders, in the order of that path; each imports only from those below it:
 
 ==================  ==================================================================
-``startup/``        what comes before the first request: arguments, INIT, the root
-``control/``        what ends a request early: INTERRUPT and signals, deadlines
-``scheduling/``     receives, decides who serves, and serves
-``answering/``      decodes, calls the filesystem, encodes, sends, undoes what is refused
-``notifications/``  what the kernel is told unasked
-``in_flight/``      where each request is that was read and is not answered
+``startup/``        before the first request: arguments, INIT, the root's type
+``control/``        what ends a request early: INTERRUPT, signals, deadlines
+``scheduling/``     receives requests, chooses a handler for each, runs the handlers
+``answering/``      decodes, calls the filesystem, encodes, sends; undoes unsent replies
+``notifications/``  notifications to the kernel
+``in_flight/``      the table of requests that were read and are not answered
 ==================  ==================================================================
 
-``inspection/`` looks at all of them.
+``inspection/`` reads the state of all of them.
 """

@@ -1,9 +1,9 @@
 """The life of one mount: handshake, nursery, end.
 
-The session owns the channel and the nursery in which everything runs; what it
-opens it closes.  However it ends, the filesystem's handles are released, its
-``destroy`` runs once, and the device is closed, which lets every caller go.  Where tasks
-are started Ctrl-C is held back, or one might be neither running nor over.
+The law: the session owns the channel and the nursery in which everything runs.  However
+it ends, the open handles are released, ``destroy`` runs once, and the device is closed,
+which wakes every caller.  Ctrl-C is blocked (KI protection) while tasks are started:
+else a task could be lost between its creation and its start.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ __all__ = ["GRACE", "Session", "SessionOptions", "check_options"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds for which handlers may go on when the mount is over.
+#: Seconds for which handlers may run on after the mount has ended.
 GRACE = 0.5
 
-#: Seconds for which the filesystem may clean up: ``release`` and ``destroy``.
+#: Seconds for the filesystem's cleanup: ``release`` and ``destroy``.
 _CLEANUP = 10.0
 
-#: Bytes of WRITE payloads that are held at a time.
+#: Bytes of WRITE payloads that are held at one time.
 _MAX_PAYLOAD = 64 << 20
 
-#: Seconds; a client on another CPU takes 15 to 40 us from one reply to its next request.
+#: Seconds; a client on another CPU takes 15 to 40 us from a reply to its next request.
 _BUSY_POLL = 50e-6
 
 
 class SessionOptions(TypedDict, total=False):
-    """The keyword arguments of `Session` that `mount` and its kin pass on."""
+    """The keyword arguments that `mount`, `run` and others pass to `Session`."""
 
     max_handlers: int
     max_payload: int
@@ -74,11 +74,11 @@ class SessionOptions(TypedDict, total=False):
 
 
 def check_options(options: SessionOptions) -> None:
-    """See whether a session can be made with these.
+    """Check the keyword arguments of a session.
 
     Raises:
-      TypeError: There is no such argument, or it is of another type.
-      ValueError: One of them is out of range, or there is no operation of that name.
+      TypeError: An argument is unknown, or of the wrong type.
+      ValueError: A value is out of range, or names an unknown operation.
     """
     check_settings(options, SessionOptions.__annotations__)
 
@@ -88,36 +88,36 @@ class Session:
     """Serves a filesystem on a channel; `triofuse.mount` makes one.
 
     Attributes:
-      filesystem: Whom to ask.
-      channel: Where the kernel is; the session closes it.
-      mountpoint: Where the filesystem is mounted, for logs and errors; empty where
-        somebody else has mounted it.
-      allowed_uids: Who may use it, None for whomever the kernel lets in.  The kernel
-        knows no allow_root: it lets all in, and others get EACCES here.
+      filesystem: The filesystem to serve.
+      channel: The connection to the kernel; the session closes it.
+      mountpoint: Where the filesystem is mounted, for logs and errors; empty if
+        another program has mounted it.
+      allowed_uids: The users that may use it; None for no check.  The kernel has no
+        allow_root: it is mounted with allow_other, and other users get EACCES here.
       default_permissions: Whether it is mounted with that option, on which
-        ``InitFlags.ALLOW_IDMAP`` depends; None where somebody else has mounted it.
-      root_type: ``stat.S_IFDIR`` or ``S_IFREG``, which the root must be; None where
-        somebody else has mounted it.
-      max_handlers: Requests that may be blocked at a time, those that wait for a lock
-        not counted.  Others wait, while INTERRUPT and FORGET still pass.  One user
-        (``uid``) has at most 8/9 of them: the rest is kept for others.
-      max_payload: Bytes of large requests, that is of WRITEs, that are held at a
-        time, shared out likewise.  What a user sends beyond that stays with the
-        kernel, and others are served meanwhile; before protocol 7.40 all wait.
-      timeout: Seconds that a request may take, or that by the name of its method:
+        ``InitFlags.ALLOW_IDMAP`` depends; None if another program has mounted it.
+      root_type: The required type of the root, ``stat.S_IFDIR`` or ``S_IFREG``; None
+        if another program has mounted it.
+      max_handlers: Requests that may be blocked at one time.  SETLKW is not counted.
+        Further requests are queued; INTERRUPT and FORGET are not.  One user
+        (``uid``) has at most 8/9 of the handlers; the rest is kept for others.
+      max_payload: Bytes of large requests (WRITEs) that are held at one time, with the
+        same shares.  What a user sends beyond its share stays with the kernel, and
+        others are still served; before protocol 7.40 all users wait.
+      timeout: Seconds that a request may take, for all or by the method's name:
         ``{"read": 5, "setlkw": 60}``.  Then its handler is cancelled and the caller
-        gets ETIMEDOUT.  A number is not for SETLKW, which is there to wait.  Where
-        the kernel has a request timeout of its own, everything ends before that.
-      strict: Whether a bug of the filesystem ends the session, for tests.  Without
-        it the caller gets EIO and the log the traceback.
-      measure: Whether latencies and bytes are taken for `statistics`; costs 3 %.
-      busy_poll: Seconds for which a handler that idles waits for the next request
-        awake, having made way for others on its CPU, as long as that has lately paid
-        off; 0 is for sleeping at once.
+        gets ETIMEDOUT.  A single number does not apply to SETLKW, which may wait for
+        ever.  If the kernel has a request timeout, all limits are below it.
+      strict: Whether a bug of the filesystem ends the session, for tests.  If not,
+        the caller gets EIO and the traceback is logged.
+      measure: Whether `statistics` has latencies and bytes; costs 3 %.
+      busy_poll: Seconds for which an idle handler polls for the next request, after it
+        has yielded the CPU (sched_yield); it backs off after misses.  0 disables
+        both: the handler sleeps at once.
       agreement: What was offered, wanted, granted and refused, and why; None until
-        INIT has been answered.  ``print(session.agreement)`` tells it all.
-      notifier: Tells the kernel what has changed; also ``filesystem.notifier``.
-      look: Tells whether a caller lives on after its signal; by /proc, but for
+        INIT has been answered.  ``print(session.agreement)`` shows all of it.
+      notifier: Sends notifications to the kernel; also ``filesystem.notifier``.
+      look: Finds out whether a caller survives its signal: from /proc, except in
         `triofuse.testing`.
     """
 
@@ -153,9 +153,9 @@ class Session:
     def from_fd(
         cls, filesystem: Filesystem, fd: int, **options: Unpack[SessionOptions]
     ) -> Self:
-        """Adopt a descriptor of /dev/fuse that is mounted, and not yet answered.
+        """Adopt a descriptor of /dev/fuse that is mounted and whose INIT is unanswered.
 
-        The session closes it.  Who has mounted it unmounts it.
+        The session closes the descriptor.  The program that mounted it unmounts it.
         """
         check_options(options)
         return cls(filesystem, Channel(DevFuse(fd)), **options)
@@ -167,14 +167,14 @@ class Session:
     ) -> None:
         """Serve until the filesystem is unmounted or `finish` is called.
 
-        ``task_status`` is started when INIT has been answered: from then on the
-        mount can be used.
+        ``task_status`` is started when INIT has been answered and the root is checked:
+        from then on the mount can be used.
 
         Raises:
-          MountError: The root of the filesystem is not what it is mounted on.
-          HandshakeError: The kernel is too old, or has unmounted already.
-          Exception: What ``Filesystem.init`` raised, and in strict mode what any
-            other method did.
+          MountError: The root is not of the mountpoint's type.
+          HandshakeError: The kernel is too old, or it is unmounted already.
+          Exception: What ``Filesystem.init`` raised; in strict mode, also what any
+            other method raised.
         """
         look_up_owner_anew()
         try:
@@ -207,11 +207,11 @@ class Session:
             self._ended.set()
 
     def finish(self, grace: float = GRACE) -> None:
-        """End the session in at most ``grace`` seconds: what still runs is cancelled."""
+        """End the session; after ``grace`` seconds running requests are cancelled."""
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
 
     def statistics(self) -> SessionStatistics:
-        """Return what the session is doing at this moment, and has done."""
+        """Return the session's counters as they are now."""
         if self._handlers is None or self._service is None:
             return SessionStatistics()
         return statistics(self._table, self._handlers, self._service)
@@ -219,21 +219,21 @@ class Session:
     def in_flight(self) -> list[InFlight]:
         """Return the requests that are not answered yet, the oldest first.
 
-        Each with its arguments, its age and where its task stands: what to look at,
-        or to log, when something takes too long.
+        Each has its arguments, its age and the stack of its task.  Log them when
+        something takes too long.
         """
         return in_flight(self._table)
 
     def shield(self) -> None:
-        """Go on serving when cancelled from outside; only `finish` ends it now.
+        """Shield the session from cancellation; from now on only `finish` ends it.
 
-        For an owner that unmounts first: the kernel then writes back what it holds,
-        which takes a filesystem that still answers.
+        For an owner that unmounts first: at unmount the kernel writes back dirty pages,
+        and the filesystem must still answer.
         """
         self._scope.shield = True
 
     async def wait_unmounted(self) -> None:
-        """Wait until the session has ended: unmounted here or from outside."""
+        """Wait until the session has ended, however it was unmounted."""
         await self._ended.wait()
 
     @trio.lowlevel.enable_ki_protection
@@ -279,7 +279,7 @@ class Session:
             raise refusal
 
     async def _refused_root(self) -> MountError | None:
-        """Return why the mount cannot be handed to anybody."""
+        """Return why the root cannot be mounted; None if it can."""
         try:
             await check_root(self.filesystem, self.root_type, self.mountpoint)
         except MountError as exc:
@@ -294,7 +294,7 @@ class Session:
         handles: Handles,
         service: Service,
     ) -> None:
-        """Start the tasks."""
+        """Build the parts of the session and start their tasks."""
         signals = Signals(
             self._table,
             handles,
@@ -337,7 +337,7 @@ class Session:
     async def _end(
         self, handlers: Handlers, guards: trio.CancelScope, watchdog: Watchdog
     ) -> None:
-        """Wait until the connection is over, and then end the rest."""
+        """Wait until the connection has ended, then end the other tasks."""
         try:
             await handlers.over.wait()
         finally:
@@ -348,9 +348,9 @@ class Session:
         guards.cancel()
 
     async def _close_after_grace(self, receive_size: int) -> None:
-        """Close the device when the grace is over.
+        """Close the device when the nursery is cancelled, after the grace.
 
-        A handler that does not give way then keeps its own task, but no caller.
+        A handler that ignores its cancellation keeps its task, but its caller is gone.
         """
         try:
             await trio.sleep_forever()
@@ -374,7 +374,7 @@ class Session:
                 raise
 
     async def _clean_up(self, what: str, clean: Callable[[], Awaitable[None]]) -> None:
-        """Do what must be done whatever has happened, in bounded time."""
+        """Run a cleanup function, shielded and in bounded time."""
         with trio.move_on_after(_CLEANUP, shield=True) as scope:
             await clean()
         if scope.cancelled_caught:

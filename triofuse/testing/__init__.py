@@ -1,4 +1,4 @@
-"""The kernel's side of a channel, for tests without a kernel.
+"""A fake kernel, for tests of a filesystem without mount and without root.
 
 ``async with open_kernel(MyFS()) as kernel: entry = await kernel.lookup(1, "x")``.
 """
@@ -9,7 +9,7 @@ from triofuse.testing.messages import Caller, Creator
 from triofuse.testing.negotiation import LINUX_6_18, Negotiated, Offer
 from triofuse.testing.notifications import Notification
 
-#: The name until 0.2.
+#: The name of `Negotiated` until 0.2.
 Terms = Negotiated
 
 __all__ = [

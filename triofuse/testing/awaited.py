@@ -1,4 +1,4 @@
-"""Requests that wait for their answer."""
+"""AwaitedReply: a request in flight that waits for its reply."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ __all__ = ["AwaitedReply", "os_error"]
 
 
 def os_error(error: int, reason: str = "") -> OSError:
-    """Return the builtin exception of an errno: FileNotFoundError and its kin."""
+    """Return the builtin exception of an errno, such as FileNotFoundError."""
     text = os.strerror(error)
     return OSError(error, f"{text} ({reason})" if reason else text)
 
 
 @attrs.define(eq=False)
 class AwaitedReply:
-    """A request that was sent and is not answered.
+    """A request that was sent and is not yet answered.
 
     Attributes:
-      opcode: What it asks.
-      nodeid: What it is about.
-      unique: Its number.
-      message: All of it.
-      expected: How the reply is read.
-      room: How much data may be in the reply, bytes.
-      interrupted: Whether an INTERRUPT went after it; there is one at most.
-      killed: Whether its caller has got a fatal signal.
-      error: What became of it, if not ``value``.
-      value: What was answered.
-      answered: Set when there is one of them.
+      opcode: The opcode of the request.
+      nodeid: The nodeid of the request.
+      unique: The number of the request.
+      message: The whole message.
+      expected: The format of the reply.
+      room: The most bytes of data in the reply.
+      interrupted: Whether an INTERRUPT was sent for it; at most one is.
+      killed: Whether its caller has received a fatal signal.
+      error: The error that the caller gets; None on success.
+      value: The value that the caller gets.
+      answered: Set when ``error`` or ``value`` is.
     """
 
     opcode: int
@@ -53,10 +53,10 @@ class AwaitedReply:
     answered: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     def answer(self, error: int, body: bytes, negotiated: Negotiated) -> None:
-        """Take a reply as the kernel does.
+        """Check and decode a reply as the kernel does, and wake the caller.
 
         Raises:
-          ReplyRefusedError: It has the wrong size, or says what cannot be; the
+          ReplyRefusedError: The reply has the wrong size or an invalid value; the
             caller gets EIO.
 
         Source: ``fuse_copy_out_args()`` in fs/fuse/dev.c.
@@ -74,7 +74,7 @@ class AwaitedReply:
             raise
 
     def fail(self, error: OSError) -> None:
-        """Let the caller go with an error."""
+        """Wake the caller with an error."""
         self.error = error
         self.answered.set()
 

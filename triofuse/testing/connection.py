@@ -1,4 +1,4 @@
-"""The kernel's end of a connection: one socket, and who waits for what."""
+"""The kernel's end of a connection: one socket and the requests in flight."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ __all__ = ["Connection", "Refusal"]
 
 _HEADER = layouts.OUT_HEADER
 
-#: fuse_dev_do_write() takes no other errors.
+#: fuse_dev_do_write() accepts errors -511 to 0.
 _MAX_ERRNO = 511
 
 #: Requests are numbered 2, 4, 6: bit 0 is for INTERRUPT (FUSE_REQ_ID_STEP).
 _STEP = 2
 
-#: Room for a server that sends more than it should.
+#: Bytes of the receive buffer; more than any valid message has.
 RECEIVE_SIZE = 2 << 20
 
 
 @attrs.frozen
 class Refusal:
-    """A message of the server that the kernel does not take as it is.
+    """A message of the server that the kernel refuses.
 
     Attributes:
-      errno: What its ``write`` would have failed with: EINVAL, or ENOENT for an
-        answer that nobody waits for; 0 where only the caller gets an error.
+      errno: The error that its ``write`` would get: EINVAL, or ENOENT for a reply
+        whose caller is gone; 0 where only the caller gets an error.
       reason: What is wrong.
-      message: All of it.
+      message: The whole message.
     """
 
     errno: int
@@ -59,17 +59,17 @@ class Refusal:
 
 @attrs.define(eq=False)
 class Connection:
-    """Sends requests and matches the replies to who waits for them.
+    """Sends requests and matches the replies to them.
 
     Attributes:
-      offer: What is said in INIT.
-      terms: What was agreed on.
-      pending: Requests that are not answered, by ``unique``.
-      lookups: How often the kernel has looked up each node, less what it forgot.
-      notifications: What the server says unasked, in the order of arrival.
-      refusals: What it said that makes no sense.
-      unsupported: Operations that are not sent any more: they were answered
-        ENOSYS, which this kernel remembers as Linux does.
+      offer: What the kernel offers in INIT.
+      negotiated: The result of INIT.
+      pending: Requests in flight, by ``unique``.
+      lookups: The lookup count of each node.
+      notifications: The notifications of the server, in the order of arrival.
+      refusals: Messages of the server that were refused.
+      unsupported: Operations that are no longer sent: they were answered ENOSYS,
+        which this kernel remembers as Linux does.
     """
 
     _socket: trio.socket.SocketType = attrs.field(repr=False)
@@ -89,7 +89,7 @@ class Connection:
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
     _ready: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
     _unique: int = attrs.field(default=0, init=False, repr=False)
-    #: The errno that every caller gets, once there is one.
+    #: The errno that every call gets once the connection is over; 0 before.
     _dead: int = attrs.field(default=0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,10 +97,10 @@ class Connection:
         self._notified, self.notifications = channel
 
     async def wait_ready(self) -> None:
-        """Wait for the answer to INIT.
+        """Wait for the reply to INIT.
 
         Raises:
-          ConnectionRefusedError: It was an error, or another major version.
+          ConnectionRefusedError: The reply was an error or another major version.
           OSError: ENOTCONN: the connection is over.
         """
         await self._ready.wait()
@@ -110,14 +110,14 @@ class Connection:
     def unmount(self) -> None:
         """End the connection as umount(2) does: no more requests, not even FORGET.
 
-        What was asked before is still answered.
+        Requests in flight are still answered.
         """
         self._dead = self._dead or errno.ENOTCONN
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """End the connection at once, as ``umount -f``: who waits gets ECONNABORTED."""
+        """End the connection as ``umount -f`` does: callers get ECONNABORTED."""
         self._end()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -128,7 +128,7 @@ class Connection:
         self._socket.close()
 
     async def send_raw(self, message: bytes) -> None:
-        """Send any bytes; what is answered to them ends up in ``refusals``.
+        """Send any bytes as a request; the reply to it goes to ``refusals``.
 
         Raises:
           OSError: ENOTCONN: the connection is over.
@@ -142,11 +142,11 @@ class Connection:
                 raise os_error(errno.ENOTCONN) from None
 
     async def interrupt(self, unique: int, *, fatal: bool = True) -> None:
-        """Give the caller of a request a signal; the first one makes an INTERRUPT.
+        """Signal the caller of a request; the first signal sends an INTERRUPT.
 
         Args:
           unique: The number of the request.
-          fatal: Whether the caller dies of it.
+          fatal: Whether the signal kills the caller.
         """
         pending = self.pending.get(unique)
         if pending is None:
@@ -156,18 +156,19 @@ class Connection:
             return
         pending.interrupted = True
         body = layouts.INTERRUPT_IN.pack(unique)
-        await self._tell(Opcode.INTERRUPT, 0, body, unique=unique | INTERRUPT_BIT)
+        number = unique | INTERRUPT_BIT
+        await self._send_unanswered(Opcode.INTERRUPT, 0, body, unique=number)
 
     def look(self, unique: int, _pid: int) -> Standing:
-        """Tell how a caller stands, as ``Session.look`` does."""
+        """Return whether a caller survives its signals, as ``Session.look`` does."""
         pending = self.pending.get(unique)
         killed = pending is not None and pending.killed
         return Standing.DYING if killed else Standing.SURVIVES
 
-    async def _tell(
+    async def _send_unanswered(
         self, opcode: Opcode, nodeid: int, body: bytes, *, unique: int | None = None
     ) -> None:
-        """Send a request that is not answered."""
+        """Send a request that has no reply."""
         unique = self._next_unique() if unique is None else unique
         await self.send_raw(encode_request(opcode, unique, nodeid, (0, 0, 0), body))
 
@@ -176,50 +177,52 @@ class Connection:
         return self._unique
 
     async def _forget(self, nodeid: int, nlookup: int) -> None:
-        await self._tell(Opcode.FORGET, nodeid, layouts.FORGET_IN.pack(nlookup))
+        body = layouts.FORGET_IN.pack(nlookup)
+        await self._send_unanswered(Opcode.FORGET, nodeid, body)
 
     async def _receive(self) -> None:
-        """Take what the server sends until it closes its end."""
+        """Receive the messages of the server until it closes its end."""
         buffer = bytearray(RECEIVE_SIZE)
         try:
             while size := await self._socket.recv_into(buffer):
-                self._take(bytes(memoryview(buffer)[:size]))
+                self._accept(bytes(memoryview(buffer)[:size]))
         except (OSError, trio.ClosedResourceError):
-            pass  # the server has closed its end with messages unread, or we ours
+            pass  # the server closed its end with messages unread, or we closed ours
         finally:
             self._end()
 
-    def _take(self, message: bytes) -> None:
-        """Take a message of the server as ``fuse_dev_do_write()`` does."""
+    def _accept(self, message: bytes) -> None:
+        """Process a message of the server as ``fuse_dev_do_write()`` does."""
         if len(message) < _HEADER.size:
             return self._refuse(errno.EINVAL, "no header", message)
         length, error, unique = _HEADER.unpack_from(message)
         if length != len(message):
             self._refuse(errno.EINVAL, f"the length says {length}", message)
         elif unique == 0:
-            self._take_notification(error, message)
+            self._accept_notification(error, message)
         elif not -_MAX_ERRNO <= error <= 0:
             self._refuse(errno.EINVAL, f"error {error}", message)
         elif unique & ~INTERRUPT_BIT not in self.pending:
-            self._refuse(errno.ENOENT, f"nobody waits for {unique}", message)
+            reason = f"no request in flight is {unique}"
+            self._refuse(errno.ENOENT, reason, message)
         elif unique & INTERRUPT_BIT:
-            self._take_interrupt_answer(-error, unique & ~INTERRUPT_BIT, message)
+            self._accept_interrupt_reply(-error, unique & ~INTERRUPT_BIT, message)
         else:
-            self._take_answer(-error, self.pending.pop(unique), message)
+            self._accept_reply(-error, self.pending.pop(unique), message)
         return None
 
-    def _take_answer(self, error: int, pending: AwaitedReply, message: bytes) -> None:
+    def _accept_reply(self, error: int, pending: AwaitedReply, message: bytes) -> None:
         try:
             pending.answer(error, message[_HEADER.size :], self.negotiated)
         except ReplyRefusedError as exc:
             return self._refuse(exc.errno, str(exc), message)
         if pending.error is None:
             self.lookups.update(pending.expected.counted(pending.value))
-            for nodeid in pending.expected.spurned(pending.value):
+            for nodeid in pending.expected.unusable(pending.value):
                 self._nursery.start_soon(self._quietly, self._forget, nodeid, 1)
         return None
 
-    def _take_interrupt_answer(self, error: int, unique: int, message: bytes) -> None:
+    def _accept_interrupt_reply(self, error: int, unique: int, message: bytes) -> None:
         if len(message) != _HEADER.size:
             self._refuse(errno.EINVAL, "more than a header", message)
         elif error == errno.ENOSYS:
@@ -228,7 +231,7 @@ class Connection:
             self.pending[unique].interrupted = False
             self._nursery.start_soon(self._quietly, self.interrupt, unique)
 
-    def _take_notification(self, code: int, message: bytes) -> None:
+    def _accept_notification(self, code: int, message: bytes) -> None:
         try:
             notification = decode_notification(code, message[_HEADER.size :])
         except ReplyRefusedError as exc:
@@ -239,7 +242,7 @@ class Connection:
         return None
 
     def _resend(self) -> None:
-        """Send all requests again, in numbers that say so."""
+        """Send all requests in flight again, with FUSE_UNIQUE_RESEND in their numbers."""
         for pending in list(self.pending.values()):
             del self.pending[pending.unique]
             pending.unique |= FUSE_UNIQUE_RESEND
@@ -251,7 +254,7 @@ class Connection:
             self._nursery.start_soon(self._quietly, self._send_again, pending)
 
     async def _send_again(self, pending: AwaitedReply) -> None:
-        """Send a request, and what goes with it if its caller has got a signal."""
+        """Send a request again, and its INTERRUPT if its caller was signalled."""
         await self.send_raw(pending.message)
         if pending.interrupted:
             pending.interrupted = False
@@ -260,7 +263,7 @@ class Connection:
     async def _quietly(
         self, send: Callable[..., Awaitable[None]], *arguments: Any
     ) -> None:
-        """Send what nobody waits for; the end of the connection is no error."""
+        """Send a message and ignore the end of the connection."""
         with suppress(OSError):
             await send(*arguments)
 

@@ -1,4 +1,4 @@
-"""System calls beside the data: locks, poll, ioctl; and what no call makes."""
+"""Locks, poll, ioctl and bmap; and requests that no system call makes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from triofuse.wire.opcodes import Opcode
 
 __all__ = ["ControlCalls"]
 
-#: Before this minor a directory has no ioctl.
+#: Directories have ioctl since this minor.
 _IOCTL_DIR_SINCE = 18
 
-#: poll(2) says these unasked.
+#: poll(2) reports these even if they are not asked for.
 _ALWAYS = select.POLLERR | select.POLLHUP
 
 
 @attrs.define(eq=False)
 class ControlCalls(Requester):
-    """What is done to open files beside reading and writing, by node and handle."""
+    """System calls on open files beside reading and writing, by node and handle."""
 
     async def getlk(
         self,
@@ -40,7 +40,7 @@ class ControlCalls(Requester):
         owner: int = 0,
         **caller: Unpack[Caller],
     ) -> FileLock:
-        """Ask what stands in the way of a lock."""
+        """Return a lock that conflicts with a lock, or UNLCK, as F_GETLK does."""
         body = _lock(fh, owner, lock, 0)
         return await self._ask(Opcode.GETLK, f.LOCK, nodeid, body, caller=caller)
 
@@ -53,7 +53,7 @@ class ControlCalls(Requester):
         lk_flags: int = 0,
         **caller: Unpack[Caller],
     ) -> None:
-        """Take or drop a lock; BlockingIOError if it is taken."""
+        """Acquire or release a lock; BlockingIOError if a lock conflicts."""
         body = _lock(fh, owner, lock, lk_flags)
         await self._ask(Opcode.SETLK, f.NOTHING, nodeid, body, caller=caller)
 
@@ -66,7 +66,7 @@ class ControlCalls(Requester):
         lk_flags: int = 0,
         **caller: Unpack[Caller],
     ) -> None:
-        """Take or drop a lock, waiting for it."""
+        """Acquire or release a lock; blocks while a lock conflicts."""
         body = _lock(fh, owner, lock, lk_flags)
         await self._ask(Opcode.SETLKW, f.NOTHING, nodeid, body, caller=caller)
 
@@ -79,7 +79,7 @@ class ControlCalls(Requester):
         flags: int = 0,
         **caller: Unpack[Caller],
     ) -> int:
-        """Ask what of ``events`` is ready; with SCHEDULE_NOTIFY, be woken by ``kh``."""
+        """Return which ``events`` are ready; with SCHEDULE_NOTIFY, ``kh`` wakes later."""
         body = layouts.POLL_IN.pack(fh, kh, flags, events)
         try:
             ready = await self._ask(Opcode.POLL, f.REVENTS, nodeid, body, caller=caller)
@@ -99,7 +99,7 @@ class ControlCalls(Requester):
         flags: int = 0,
         **caller: Unpack[Caller],
     ) -> IoctlReply:
-        """Do an ioctl(2); ENOTTY where there are none."""
+        """Call ioctl(2); ENOTTY if the filesystem has none."""
         if flags & IoctlFlags.DIR and self.negotiated.minor < _IOCTL_DIR_SINCE:
             raise os_error(errno.ENOTTY)
         body = layouts.IOCTL_IN.pack(fh, flags, cmd, arg, len(data), out_size) + data
@@ -115,7 +115,7 @@ class ControlCalls(Requester):
     async def bmap(
         self, nodeid: int, block: int, blocksize: int, **caller: Unpack[Caller]
     ) -> int:
-        """Find a block on the device; whatever the error, 0 (``fuse_bmap()``)."""
+        """Return a block number of the device; 0 on any error (``fuse_bmap()``)."""
         body = layouts.BMAP_IN.pack(block, blocksize)
         try:
             return await self._ask(Opcode.BMAP, f.BLOCK, nodeid, body, caller=caller)
@@ -123,14 +123,16 @@ class ControlCalls(Requester):
             return 0
 
     async def notify_reply(self, retrieve: Notification, data: bytes) -> None:
-        """Answer a RETRIEVE with what the cache holds."""
+        """Answer a RETRIEVE with data from the cache."""
         asked = retrieve.fields
         body = layouts.NOTIFY_RETRIEVE_IN.pack(asked["offset"], len(data)) + data
         unique = asked["notify_unique"]
-        await self._tell(Opcode.NOTIFY_REPLY, asked["nodeid"], body, unique=unique)
+        await self._send_unanswered(
+            Opcode.NOTIFY_REPLY, asked["nodeid"], body, unique=unique
+        )
 
     async def destroy(self) -> None:
-        """Say that the filesystem is unmounted, as for a block device."""
+        """Send DESTROY, as the unmount of a block device does."""
         with suppress(OSError):
             await self._ask(Opcode.DESTROY, f.NOTHING, 0)
 

@@ -17,13 +17,13 @@ from triofuse.wire.opcodes import FUSE_ROOT_ID, Opcode
 
 __all__ = ["DirectoryCalls"]
 
-#: What a C library's readdir(3) asks for.
+#: Bytes of the buffer that a C library's readdir(3) uses.
 _BUFFER_SIZE = 32768
 
 
 @attrs.define(eq=False)
 class DirectoryCalls(Requester):
-    """What is done to open directories, by node and handle."""
+    """System calls on open directories, by node and handle."""
 
     async def opendir(
         self, nodeid: int = FUSE_ROOT_ID, **caller: Unpack[Caller]
@@ -33,7 +33,7 @@ class DirectoryCalls(Requester):
         return await self._ask(Opcode.OPENDIR, f.OPENED, nodeid, body, caller=caller)
 
     async def releasedir(self, nodeid: int, fh: int) -> None:
-        """Close the last descriptor of a directory, likewise."""
+        """Close the last descriptor of a directory; errors are ignored."""
         if Opcode.OPENDIR in self.unsupported:
             return
         flags = os.O_RDONLY | os.O_DIRECTORY
@@ -44,7 +44,7 @@ class DirectoryCalls(Requester):
     async def fsyncdir(
         self, nodeid: int, fh: int, fsync_flags: int = 0, **caller: Unpack[Caller]
     ) -> None:
-        """Have a directory written to stable storage."""
+        """Write a directory to stable storage."""
         body = layouts.FSYNC_IN.pack(fh, fsync_flags)
         await self._ask(Opcode.FSYNCDIR, f.NOTHING, nodeid, body, caller=caller)
 

@@ -24,7 +24,7 @@ _SEEK_DATA = 3  # PyPy has no name for it
 
 _WRITEBACK = Caller(uid=0, gid=0, pid=0)
 
-#: The ways to copy, the best first, and the longest copy of each.
+#: The opcodes that copy, in the order of trial; each with its most bytes.
 _COPYING = [
     (Opcode.COPY_FILE_RANGE_64, f.COPIED, 2**64 - 1),
     (Opcode.COPY_FILE_RANGE, f.COPIED_32, 0xFFFFF000),
@@ -33,7 +33,7 @@ _COPYING = [
 
 @attrs.define(eq=False)
 class FileCalls(InodeCalls):
-    """What is done to open files, by node and handle."""
+    """System calls on open files, by node and handle."""
 
     async def open(
         self,
@@ -58,7 +58,7 @@ class FileCalls(InodeCalls):
         flags: int = 0,
         **caller: Unpack[Caller],
     ) -> bytes:
-        """Read, in as many READs as it takes, up to a short one."""
+        """Read ``size`` bytes with one or more READs; a short READ ends it."""
         data = b""
         while len(data) < size:
             wanted = min(size - len(data), self.negotiated.max_read)
@@ -84,7 +84,7 @@ class FileCalls(InodeCalls):
         flags: int = 0,
         **caller: Unpack[Caller],
     ) -> int:
-        """Write, in as many WRITEs as it takes, up to a short one."""
+        """Write ``data`` with one or more WRITEs; a short WRITE ends it."""
         caller = _WRITEBACK if write_flags & WriteFlags.CACHE else caller
         written = 0
         while written < len(data):
@@ -117,7 +117,7 @@ class FileCalls(InodeCalls):
         release_flags: int = 0,
         lock_owner: int = 0,
     ) -> None:
-        """Close the last descriptor of a file; an error goes to nobody."""
+        """Close the last descriptor of a file; errors are ignored."""
         if Opcode.OPEN in self.unsupported:
             return
         body = layouts.RELEASE_IN.pack(fh, flags, release_flags, lock_owner)
@@ -127,7 +127,7 @@ class FileCalls(InodeCalls):
     async def fsync(
         self, nodeid: int, fh: int, fsync_flags: int = 0, **caller: Unpack[Caller]
     ) -> None:
-        """Have a file written to stable storage."""
+        """Write a file to stable storage."""
         body = layouts.FSYNC_IN.pack(fh, fsync_flags)
         await self._ask(Opcode.FSYNC, f.NOTHING, nodeid, body, caller=caller)
 
@@ -140,14 +140,14 @@ class FileCalls(InodeCalls):
         mode: int = 0,
         **caller: Unpack[Caller],
     ) -> None:
-        """Change the space of a file."""
+        """Allocate or free space of a file."""
         body = layouts.FALLOCATE_IN.pack(fh, offset, length, mode)
         await self._ask(Opcode.FALLOCATE, f.NOTHING, nodeid, body, caller=caller)
 
     async def lseek(
         self, nodeid: int, fh: int, offset: int, whence: int, **caller: Unpack[Caller]
     ) -> int:
-        """Find data or a hole; where LSEEK is unknown, all is data to the end."""
+        """Find data or a hole; without LSEEK the whole file counts as data."""
         body = layouts.LSEEK_IN.pack(fh, offset, whence)
         try:
             return await self._ask(Opcode.LSEEK, f.OFFSET, nodeid, body, caller=caller)
@@ -171,7 +171,7 @@ class FileCalls(InodeCalls):
         flags: int = 0,
         **caller: Unpack[Caller],
     ) -> int:
-        """Copy between two files; by READ and WRITE where that is unknown."""
+        """Copy between two files; by READ and WRITE if that is not supported."""
         place = (fh_in, off_in, nodeid_out, fh_out, off_out)
         for opcode, expected, most in _COPYING:
             body = layouts.COPY_FILE_RANGE_IN.pack(*place, min(length, most), flags)

@@ -25,12 +25,12 @@ _TARGET_MAX = 4095
 
 @attrs.define(eq=False)
 class InodeCalls(Requester):
-    """What is done to an inode, by its number."""
+    """System calls on an inode, by its nodeid."""
 
     async def getattr(
         self, nodeid: int, fh: int | None = None, **caller: Unpack[Caller]
     ) -> FileAttr:
-        """Return the attributes of an inode, perhaps by an open file."""
+        """Return the attributes of an inode, by an open file if ``fh`` is given."""
         body = layouts.GETATTR_IN.pack(*_by_handle(fh))
         return await self._ask(Opcode.GETATTR, f.ATTR, nodeid, body, caller=caller)
 
@@ -42,7 +42,7 @@ class InodeCalls(Requester):
         mask: int = StatxMask.BASIC_STATS | StatxMask.BTIME,
         **caller: Unpack[Caller],
     ) -> FileAttr:
-        """Return the attributes with the birth; without it where STATX is unknown."""
+        """Return the attributes with the birth time; without it if STATX is missing."""
         body = layouts.STATX_IN.pack(*_by_handle(fh), 0, mask)
         try:
             return await self._ask(Opcode.STATX, f.STATX, nodeid, body, caller=caller)
@@ -67,7 +67,7 @@ class InodeCalls(Requester):
         new_gid: int | None = None,
         **caller: Unpack[Caller],
     ) -> FileAttr:
-        """Change what is given; ``valid`` adds ATIME_NOW and the like."""
+        """Set the attributes that are given; ``valid`` adds flags like ATIME_NOW."""
         v = SetattrValid
         values = {
             v.FH: fh,
@@ -92,7 +92,7 @@ class InodeCalls(Requester):
         return await self._ask(Opcode.SETATTR, f.ATTR, nodeid, body, caller=caller)
 
     async def access(self, nodeid: int, mask: int, **caller: Unpack[Caller]) -> None:
-        """Check permissions: ``os.R_OK`` and its kin."""
+        """Check permissions: ``os.R_OK``, ``os.W_OK``, ``os.X_OK``."""
         body = layouts.ACCESS_IN.pack(mask)
         await self._ask(Opcode.ACCESS, f.NOTHING, nodeid, body, caller=caller)
 
@@ -109,7 +109,7 @@ class InodeCalls(Requester):
         return await self._ask(Opcode.STATFS, f.STATFS, nodeid, caller=caller)
 
     async def syncfs(self, **caller: Unpack[Caller]) -> None:
-        """Have everything written to stable storage."""
+        """Write the whole filesystem to stable storage."""
         body = layouts.SYNCFS_IN.pack()
         await self._ask(Opcode.SYNCFS, f.NOTHING, FUSE_ROOT_ID, body, caller=caller)
 
@@ -131,10 +131,10 @@ class InodeCalls(Requester):
     async def getxattr(
         self, nodeid: int, name: str, size: int | None = None, **caller: Unpack[Caller]
     ) -> bytes:
-        """Return an extended attribute; without a ``size``, that is asked first."""
+        """Return an extended attribute; without ``size`` its size is requested first."""
         if size is None:
             size = await self.getxattr_size(nodeid, name, **caller)
-            if size == 0:  # which would ask for the size again
+            if size == 0:  # a request with size 0 returns the size again
                 return b""
         body = layouts.GETXATTR_IN.pack(size) + encode_names(name)
         expected = f.BYTES
@@ -152,7 +152,7 @@ class InodeCalls(Requester):
     async def listxattr(
         self, nodeid: int, size: int | None = None, **caller: Unpack[Caller]
     ) -> list[str]:
-        """Return the names of all extended attributes, likewise."""
+        """Return the names of all extended attributes; ``size`` as in ``getxattr``."""
         if size is None:
             size = await self.listxattr_size(nodeid, **caller)
             if size == 0:

@@ -1,4 +1,4 @@
-"""A kernel in the process of the test: the other end of a filesystem's channel."""
+"""FakeKernel: the kernel's end of a channel, in the process of the test."""
 
 from __future__ import annotations
 
@@ -28,36 +28,37 @@ from triofuse.testing.negotiation import LINUX_6_18, Offer
 
 __all__ = ["FakeKernel", "open_kernel"]
 
-#: Of a socket, so that the largest message fits: as much as it may have.
+#: Bytes of a socket's send buffer; the largest message must fit.
 _SOCKET_BUFFER = 2 << 20
 
 
 @attrs.define(eq=False)
 class FakeKernel(NameCalls, DirectoryCalls, FileCalls, ControlCalls):
-    """Does to a filesystem what Linux would do, without mount and without root.
+    """Sends a filesystem the requests that Linux would, without mount and root.
 
-    Each method is one system call: it sends a request, reads the reply as
-    strictly as the kernel does, and returns what the filesystem had returned, or
-    raises the ``OSError`` that the caller would get.  A task that is cancelled
-    while it waits sends an INTERRUPT and goes on waiting for the answer, like a
-    process that is killed: a filesystem that never answers holds it for ever.  A
-    signal that the caller survives is ``interrupt(unique, fatal=False)``.
+    Each method is one system call.  It sends a request and checks the reply as strictly
+    as the kernel does.  It returns what the filesystem returned, or raises the
+    ``OSError`` that the caller would get.
 
-    Where it differs: a write of the server cannot fail (see ``refusals``), what it
-    writes is never answered by the cache, and RELEASE is waited for.
+    A task that is cancelled while it waits sends an INTERRUPT and continues to wait for
+    the reply, like a process that is killed: if the filesystem never answers, it blocks
+    for ever.  ``interrupt(unique, fatal=False)`` is a signal that the caller survives.
+
+    Differences from Linux: a write of the server cannot fail (see ``refusals``),
+    nothing is answered from a cache, and ``release`` waits for the reply.
 
     Attributes:
-      session: Who serves, after `open_kernel`.
+      session: The session that serves, set by `open_kernel`.
     """
 
     session: Session = attrs.field(init=False, repr=False)
 
     @classmethod
     def pair(cls, offer: Offer | None = None) -> tuple[Self, int]:
-        """Return a kernel and a descriptor that stands for its /dev/fuse.
+        """Return a kernel and a descriptor in place of its /dev/fuse.
 
-        Start the kernel's ``run`` in a nursery, which ends when the descriptor is
-        closed, and ``wait_ready`` before the first call; in the end, ``close`` it.
+        Start the kernel's ``run`` in a nursery; it ends when the descriptor is closed.
+        Await ``wait_ready`` before the first call, and ``close`` the kernel at the end.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
@@ -82,17 +83,17 @@ async def open_kernel(
     ``destroy`` has run.
 
     Args:
-      filesystem: Whom to ask.
+      filesystem: The filesystem to serve.
       minor: The kernel speaks protocol 7.minor.
-      flags: What it offers; Linux 6.18's by default.
-      max_readahead: The most that it reads ahead, bytes.
-      session_options: As for `triofuse.mount`, but that ``strict`` is the default: a
+      flags: The flags that it offers in INIT; by default those of Linux 6.18.
+      max_readahead: The most bytes that it reads ahead.
+      session_options: As for `triofuse.mount`, except that ``strict`` is the default: a
         bug of the filesystem ends the block.
 
     Raises:
-      TypeError: An argument is something else than it should be.
+      TypeError: An argument has the wrong type.
       MountError: The root of the filesystem is no directory and no regular file.
-      ConnectionRefusedError: INIT was answered with nonsense.
+      ConnectionRefusedError: The reply to INIT was invalid.
       Exception: What the session raised: an error of ``Filesystem.init``, or a bug
         in strict mode.
     """
@@ -117,7 +118,7 @@ async def open_kernel(
             kernel.unmount()
             session.finish(GRACE)
     except BaseExceptionGroup as group:
-        cancelled = isinstance(left_by, trio.Cancelled)  # by what is in the group
+        cancelled = isinstance(left_by, trio.Cancelled)  # caused by the group's error
         raise unwrapped(group) from (None if cancelled else left_by)
     finally:
         session.channel.close()

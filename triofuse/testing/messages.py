@@ -1,4 +1,4 @@
-"""Requests as the kernel writes them."""
+"""Encoding of requests as the kernel sends them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Caller(TypedDict, total=False):
-    """Who asks: by default this process itself."""
+    """The credentials of a caller; by default those of this process."""
 
     uid: int
     gid: int
@@ -31,7 +31,7 @@ class Caller(TypedDict, total=False):
 
 
 class Creator(Caller, total=False):
-    """Who makes an inode, and what the kernel sends along where that was agreed on.
+    """The caller that creates an inode, and the extensions that INIT negotiated.
 
     Attributes:
       security_contexts: Names and values (FUSE_SECURITY_CTX).
@@ -42,8 +42,8 @@ class Creator(Caller, total=False):
     groups: Sequence[int]
 
 
-#: Requests that the kernel makes on its own account.
-_OWN = {
+#: Requests of the kernel itself, without a caller.
+_KERNEL_OWN = {
     Opcode.INIT,
     Opcode.DESTROY,
     Opcode.RELEASE,
@@ -53,7 +53,7 @@ _OWN = {
     Opcode.INTERRUPT,
 }
 
-#: Requests with an owner even on a connection that allows id-mapped mounts.
+#: Requests with uid and gid even on a connection that allows id-mapped mounts.
 _CREATING = {
     Opcode.MKNOD,
     Opcode.MKDIR,
@@ -72,15 +72,15 @@ _EXT_GROUPS = 32
 def identity(
     opcode: int, granted: InitFlags, caller: Caller, flags: int = 0
 ) -> tuple[int, int, int]:
-    """Return uid, gid and pid of a request (``fuse_force_creds()`` and its kin).
+    """Return uid, gid and pid of a request (``fuse_force_creds()`` and the like).
 
     Args:
-      opcode: What is asked.
-      granted: What INIT agreed on.
-      caller: Who asks.
-      flags: Of a RENAME2.
+      opcode: The opcode of the request.
+      granted: The flags that INIT negotiated.
+      caller: The credentials of the caller.
+      flags: The flags of a RENAME2.
     """
-    if opcode in _OWN:
+    if opcode in _KERNEL_OWN:
         return 0, 0, 0
     pid = caller.get("pid", os.getpid())
     owned = opcode in _CREATING or flags & RenameFlags.WHITEOUT
@@ -110,7 +110,7 @@ def encode_names(*names: str) -> bytes:
 
 
 def encode_extensions(granted: InitFlags, creator: Creator) -> bytes:
-    """Return what follows the name of a new inode (``get_create_ext()``)."""
+    """Return the extensions of a request that creates an inode (``get_create_ext()``)."""
     blocks = b""
     if granted & InitFlags.SECURITY_CTX:
         contexts = creator.get("security_contexts", ())

@@ -1,4 +1,4 @@
-"""System calls on names, each one request of the kernel, and lookup counts."""
+"""System calls on names in directories, and FORGET."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from triofuse.wire.opcodes import Opcode
 
 __all__ = ["NameCalls"]
 
-#: Before these minors there is no BATCH_FORGET, no RENAME2.
+#: The minors since which BATCH_FORGET and RENAME2 exist.
 _BATCH_FORGET_SINCE = 16
 _RENAME2_SINCE = 23
 
@@ -35,14 +35,14 @@ _BATCH = 500
 
 @attrs.define(eq=False)
 class NameCalls(Requester):
-    """What is done to names in directories.
+    """System calls on names in directories.
 
     Every method takes ``uid``, ``gid`` and ``pid`` of the caller as keywords, and
-    fails with the ``OSError`` that the caller of the system call would get.
+    raises the ``OSError`` that the caller of the system call would get.
     """
 
     async def lookup(self, parent: int, name: str, **caller: Unpack[Caller]) -> Entry:
-        """Find a name; a negative entry (nodeid 0) is returned like any other."""
+        """Look up a name; a negative entry (nodeid 0) is returned like any other."""
         form = f.PARENT if name in {".", ".."} else f.ENTRY
         body = encode_names(name)
         return await self._ask(Opcode.LOOKUP, form, parent, body, caller=caller)
@@ -56,7 +56,7 @@ class NameCalls(Requester):
         umask: int = 0,
         **creator: Unpack[Creator],
     ) -> Entry:
-        """Make a file, device, pipe or socket, as ``mode`` says."""
+        """Create a file, device, pipe or socket; the type is in ``mode``."""
         body = self.negotiated.pack(layouts.MKNOD_IN, mode, rdev, umask)
         return await self._make(Opcode.MKNOD, parent, mode, body, (name,), creator)
 
@@ -68,7 +68,7 @@ class NameCalls(Requester):
         umask: int = 0,
         **creator: Unpack[Creator],
     ) -> Entry:
-        """Make a directory."""
+        """Create a directory."""
         body = self.negotiated.pack(layouts.MKDIR_IN, mode, umask)
         kind = stat.S_IFDIR
         return await self._make(Opcode.MKDIR, parent, kind, body, (name,), creator)
@@ -76,7 +76,7 @@ class NameCalls(Requester):
     async def symlink(
         self, parent: int, name: str, target: str, **creator: Unpack[Creator]
     ) -> Entry:
-        """Make a symbolic link."""
+        """Create a symbolic link."""
         kind, names = stat.S_IFLNK, (name, target)
         return await self._make(Opcode.SYMLINK, parent, kind, b"", names, creator)
 
@@ -89,7 +89,7 @@ class NameCalls(Requester):
         umask: int = 0,
         **creator: Unpack[Creator],
     ) -> tuple[Entry, Opened]:
-        """Make a regular file and open it; MKNOD and OPEN where CREATE is unknown."""
+        """Create and open a regular file; by MKNOD and OPEN if CREATE is missing."""
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         body = self.negotiated.pack(layouts.CREATE_IN, flags, mode, umask, 0)
         body += encode_names(name)
@@ -113,7 +113,7 @@ class NameCalls(Requester):
         umask: int = 0,
         **creator: Unpack[Creator],
     ) -> tuple[Entry, Opened]:
-        """Make a nameless regular file and open it."""
+        """Create and open a regular file without a name."""
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         body = layouts.CREATE_IN.pack(flags, mode, umask, 0) + encode_names("/")
         return await self._open_new(Opcode.TMPFILE, parent, body, creator)
@@ -144,7 +144,7 @@ class NameCalls(Requester):
         flags: int = 0,
         **caller: Unpack[Caller],
     ) -> None:
-        """Rename; with flags by RENAME2, which older protocols do not have."""
+        """Rename; with flags by RENAME2, EINVAL if the protocol has none."""
         if flags and self.negotiated.minor < _RENAME2_SINCE:
             raise os_error(errno.EINVAL)
         opcode = Opcode.RENAME2 if flags else Opcode.RENAME
@@ -155,12 +155,12 @@ class NameCalls(Requester):
         await self._ask(opcode, f.NOTHING, parent, body, caller=caller, flags=flags)
 
     async def forget(self, nodeid: int, nlookup: int = 1) -> None:
-        """Take lookups off a node, as when its inode leaves the cache."""
+        """Decrease a lookup count, as when the inode leaves the cache."""
         self.lookups[nodeid] -= nlookup
         await self._forget(nodeid, nlookup)
 
     async def batch_forget(self, items: Iterable[tuple[int, int]]) -> None:
-        """Take lookups off many nodes: pairs of nodeid and number."""
+        """Decrease many lookup counts: pairs of nodeid and nlookup."""
         pairs = list(items)
         if self.negotiated.minor < _BATCH_FORGET_SINCE:
             for nodeid, nlookup in pairs:
@@ -172,12 +172,12 @@ class NameCalls(Requester):
                 self.lookups[nodeid] -= nlookup
             body = layouts.BATCH_FORGET_IN.pack(len(batch))
             body += b"".join(layouts.FORGET_ONE.pack(*pair) for pair in batch)
-            await self._tell(Opcode.BATCH_FORGET, 0, body)
+            await self._send_unanswered(Opcode.BATCH_FORGET, 0, body)
 
     async def forget_all(self) -> None:
         """Forget every node, as when memory is short: `lookups` is then empty."""
         await self.batch_forget((+self.lookups).items())
-        self.lookups += Counter()  # drops the zeros, not what was counted meanwhile
+        self.lookups += Counter()  # drops zeros, keeps lookups that came meanwhile
 
     async def _make(
         self,

@@ -1,4 +1,4 @@
-"""INIT from the kernel's side: what it offers, and what it makes of the answer."""
+"""INIT from the kernel's side: the offer and the negotiated result."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from triofuse.wire.opcodes import FUSE_KERNEL_VERSION
 
 __all__ = ["LINUX_6_18", "Negotiated", "Offer"]
 
-#: What Linux 6.18 offers a plain mount.
+#: The flags that Linux 6.18 offers in INIT for a plain mount.
 LINUX_6_18 = InitFlags(0x5FD_73FFFFFB)
 
 _PAGE = 4096
 
-#: Stands for the sysctl fs.fuse.max_pages_limit, which is 256: a socket takes no
+#: In place of the sysctl fs.fuse.max_pages_limit, which is 256: a socket accepts no
 #: message of 1 MiB from a process without privileges.
 _MAX_PAGES_LIMIT = 64
 _DEFAULT_MAX_PAGES = 32
 
-#: INIT requests of older kernels were shorter: before which minor, and the size.
+#: INIT requests that were shorter before a minor: the minor, and the size in bytes.
 _OLDER_INIT = [(6, 8), (36, 16)]
 
-#: Structs that were shorter: before which minor, and the size.
+#: Structs that were shorter before a minor: the minor, the struct, the size in bytes.
 _OLDER = [
     (4, layouts.STATFS_OUT, 48),
     (9, layouts.ENTRY_OUT, 120),
@@ -44,13 +44,13 @@ _SHORT_SETXATTR = layouts.SETXATTR_IN.prefix(8)
 
 @attrs.frozen
 class Offer:
-    """What a kernel says in INIT (``struct fuse_init_in``); Linux 6.18 by default.
+    """The kernel's INIT request (``struct fuse_init_in``); Linux 6.18 by default.
 
     Attributes:
-      major: Of the protocol.
-      minor: Of the protocol.
-      max_readahead: The most that it reads ahead, bytes.
-      flags: What it can do, ``flags2`` included.
+      major: The major version of the protocol.
+      minor: The minor version of the protocol.
+      max_readahead: The most bytes that it reads ahead.
+      flags: The capabilities that it offers, ``flags2`` included.
     """
 
     major: int = 7
@@ -59,7 +59,7 @@ class Offer:
     flags: InitFlags = LINUX_6_18
 
     def encode(self) -> bytes:
-        """Return the body of the INIT request, as long as the minor has it."""
+        """Return the body of the INIT request, in the size of its minor."""
         low, high = self.flags & 0xFFFFFFFF, self.flags >> 32
         body = layouts.INIT_IN.pack(
             self.major, self.minor, self.max_readahead, low, high
@@ -72,19 +72,19 @@ class Offer:
 
 @attrs.frozen
 class Negotiated:
-    """What was agreed on (``process_init_reply()`` in fs/fuse/inode.c).
+    """The result of INIT (``process_init_reply()`` in fs/fuse/inode.c).
 
     Attributes:
       minor: The protocol in use is 7.minor.
-      granted: What was both offered and wanted.
-      max_readahead: Bytes to read ahead.
-      max_background: Asynchronous requests in flight; nothing is held back here.
-      congestion_threshold: Likewise.
+      granted: The flags that the kernel offered and the server wanted.
+      max_readahead: The most bytes that the kernel reads ahead.
+      max_background: Asynchronous requests in flight; not enforced here.
+      congestion_threshold: Asynchronous requests in flight; not enforced here.
       max_write: Bytes in the largest WRITE.
       max_read: Bytes in the largest READ.
-      time_gran: Nanoseconds to which timestamps are kept.
-      max_stack_depth: For passthrough.
-      request_timeout: Seconds; nothing times out here.
+      time_gran: Granularity of timestamps, nanoseconds.
+      max_stack_depth: The stacking depth for passthrough.
+      request_timeout: Seconds; not enforced here.
     """
 
     minor: int = 45
@@ -101,7 +101,7 @@ class Negotiated:
 
     @classmethod
     def decode(cls, offer: Offer, body: bytes) -> Negotiated:
-        """Read the answer to an INIT.
+        """Decode the reply to an INIT.
 
         Raises:
           ReplyRefusedError: The kernel would refuse the connection.
@@ -130,11 +130,11 @@ class Negotiated:
         )
 
     def layout(self, layout: Layout) -> Layout:
-        """Return a struct as this protocol has it."""
+        """Return the layout of a struct in the negotiated protocol."""
         return self._older.get(layout, layout)
 
     def pack(self, layout: Layout, *fields: int) -> bytes:
-        """Encode a struct; fields that an older one lacks are left out."""
+        """Encode a struct without the fields that the negotiated protocol lacks."""
         known = self.layout(layout)
         return known.pack(*fields[: len(known.fields)])
 

@@ -1,4 +1,4 @@
-"""Notifications as the kernel reads them."""
+"""Decoding of notifications as the kernel does it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LAYOUTS = {
     NotifyCode.PRUNE: layouts.NOTIFY_PRUNE_OUT,
 }
 
-#: The bytes behind the struct for each of its units: a name has a NUL as well.
+#: The payload after a struct: its length field, bytes per unit, and NULs after a name.
 _PAYLOADS = {
     NotifyCode.INVAL_ENTRY: ("namelen", 1, 1),
     NotifyCode.DELETE: ("namelen", 1, 1),
@@ -36,12 +36,13 @@ _PAYLOADS = {
 
 @attrs.frozen
 class Notification:
-    """What the server has said unasked.
+    """A notification of the server.
 
     Attributes:
-      code: What it is about.
+      code: The kind of notification.
       fields: The fields of its struct, by their names in linux/fuse.h.
-      payload: What follows: a name without its NUL, data, nodeids of 8 bytes each.
+      payload: The bytes after the struct: a name without its NUL, data, or nodeids of
+        8 bytes each.
     """
 
     code: NotifyCode
@@ -50,7 +51,7 @@ class Notification:
 
 
 def decode_notification(code: int, body: bytes) -> Notification:
-    """Decode what follows the header.
+    """Decode the body of a notification.
 
     Raises:
       ReplyRefusedError: There is no such notification, or its size is wrong.

@@ -1,8 +1,8 @@
-"""Replies as the kernel reads them: their sizes, their meaning, what it refuses.
+"""Decoding of replies as the kernel does it, with the checks that it makes.
 
-A format says of which structs a reply consists and whether data may follow; its
-decoder returns the value that the filesystem had returned, or raises
-ReplyRefusedError for what earns the caller EIO.
+A format lists the structs of a reply and whether data may follow.  Its decoder returns
+the value that the filesystem returned, or raises ReplyRefusedError if the caller would
+get EIO.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ _TYPES = {
 
 
 class ReplyRefusedError(Exception):
-    """A reply that cannot be: its caller gets EIO.
+    """A reply is invalid; its caller gets EIO.
 
     Attributes:
-      errno: What the server's ``write`` fails with; 0 where it does not.
+      errno: The error of the server's ``write``; 0 if that succeeds.
     """
 
     def __init__(self, reason: str, errno: int = 0) -> None:
@@ -93,24 +93,24 @@ def _no_nodes(_: object) -> list[int]:
 
 @attrs.frozen
 class ReplyFormat(Generic[T]):
-    """How the reply to a request is read.
+    """The format of a reply.
 
     Attributes:
-      structs: What it begins with; exactly that, unless data follows.
-      decode: Makes the value of the body, in the layouts of the newest protocol.
-      data: Whether data follows, as much as was asked for at most.
+      structs: The structs of the body; nothing follows them unless ``data``.
+      decode: Decodes the body, in the layouts of the newest protocol.
+      data: Whether data follows, at most as much as was requested.
       counted: Returns the nodes of a value whose lookup counts grow by one.
-      spurned: Returns nodes that the kernel cannot use and forgets at once.
+      unusable: Returns the nodes that the kernel cannot use and forgets at once.
     """
 
     structs: tuple[Layout, ...]
     decode: Callable[[bytes], T]
     data: bool = False
     counted: Callable[[T], list[int]] = _no_nodes
-    spurned: Callable[[T], list[int]] = _no_nodes
+    unusable: Callable[[T], list[int]] = _no_nodes
 
 
-# --- Parts
+# --- Parts of replies
 
 
 def _require(condition: object, what: str) -> None:
@@ -147,7 +147,7 @@ def _attr(fields: Sequence[int], attr_valid: float) -> FileAttr:
     )
 
 
-def _believe(attr: FileAttr) -> FileAttr:
+def _checked(attr: FileAttr) -> FileAttr:
     """Refuse what fuse_invalid_attr() does."""
     _require(stat.S_IFMT(attr.mode) in _TYPES, f"no file type has mode {attr.mode:#o}")
     _require(attr.size <= _MAX_SIZE, f"no file has {attr.size} bytes")
@@ -163,7 +163,7 @@ def _entry(fields: Sequence[int]) -> Entry:
 def _usable(entry: Entry) -> Entry:
     _require(entry.nodeid != FUSE_ROOT_ID, "nodeid 1 is the root's")
     if entry.nodeid:
-        _believe(entry.attr)
+        _checked(entry.attr)
     return entry
 
 
@@ -183,17 +183,17 @@ def _decode_entry(body: bytes) -> Entry:
 
 
 def _decode_parent(body: bytes) -> Entry:
-    """Decode what "." or ".." is: the root may be (fuse_get_parent())."""
+    """Decode the entry of "." or "..", which may be the root (fuse_get_parent())."""
     entry = _entry(layouts.ENTRY_OUT.unpack(body))
     if entry.nodeid == FUSE_ROOT_ID:
-        _believe(entry.attr)
+        _checked(entry.attr)
         return entry
     return _usable(entry)
 
 
 def _decode_attr(body: bytes) -> FileAttr:
     valid, nsec, *fields = layouts.ATTR_OUT.unpack(body)
-    return _believe(_attr(fields, _seconds(valid, nsec)))
+    return _checked(_attr(fields, _seconds(valid, nsec)))
 
 
 def _decode_statx(body: bytes) -> FileAttr:
@@ -220,7 +220,7 @@ def _decode_statx(body: bytes) -> FileAttr:
         attributes=value["stat.attributes"],
         attr_valid=_seconds(value["attr_valid"], value["attr_valid_nsec"]),
     )
-    return _believe(attr)
+    return _checked(attr)
 
 
 def _decode_opened(body: bytes) -> Opened:
@@ -268,9 +268,9 @@ def _decode_ioctl(body: bytes) -> IoctlReply:
 
 
 def _records(body: bytes, head: Layout) -> Iterator[tuple[bytes, DirEntry]]:
-    """Yield what stands before each name, and the entry (``parse_dirfile()``).
+    """Yield the struct before each dirent, and the entry (``parse_dirfile()``).
 
-    The last record is ignored if it is not complete.
+    An incomplete last record is ignored.
     """
     fixed = head.size + layouts.DIRENT.size
     while len(body) >= fixed:
@@ -319,7 +319,10 @@ def _created_node(created: tuple[Entry, Opened]) -> list[int]:
 
 
 def _listed(entries: list[DirEntry]) -> Iterator[Entry]:
-    """Yield what may count: never the dots (``fuse_direntplus_link()``)."""
+    """Yield the entries that count as lookups, without "." and "..".
+
+    Source: ``fuse_direntplus_link()``.
+    """
     for entry in entries:
         if entry.entry is not None and entry.name not in (".", ".."):
             yield entry.entry
@@ -337,7 +340,7 @@ def _listed_nodes(entries: list[DirEntry]) -> list[int]:
     return [entry.nodeid for entry in _listed(entries) if _is_usable(entry)]
 
 
-def _spurned_nodes(entries: list[DirEntry]) -> list[int]:
+def _unusable_nodes(entries: list[DirEntry]) -> list[int]:
     return [entry.nodeid for entry in _listed(entries) if not _is_usable(entry)]
 
 
@@ -366,12 +369,12 @@ COPIED = _number(layouts.COPY_FILE_RANGE_OUT)
 COPIED_32 = _number(layouts.WRITE_OUT)
 DIRENTS = ReplyFormat((), _decode_dirents, data=True)
 DIRENTPLUS = ReplyFormat(
-    (), _decode_direntplus, True, counted=_listed_nodes, spurned=_spurned_nodes
+    (), _decode_direntplus, True, counted=_listed_nodes, unusable=_unusable_nodes
 )
 
 
 def made(kind: int) -> ReplyFormat[Entry]:
-    """Return the format of an entry that must be new and of a certain type."""
+    """Return the format of the entry of a new inode; ``kind`` is its file type."""
 
     def decode(body: bytes) -> Entry:
         return _decode_made(kind, body)
@@ -380,7 +383,7 @@ def made(kind: int) -> ReplyFormat[Entry]:
 
 
 def written(size: int) -> ReplyFormat[int]:
-    """Return the format of the answer to a WRITE of ``size`` bytes."""
+    """Return the format of the reply to a WRITE of ``size`` bytes."""
 
     def decode(body: bytes) -> int:
         (number,) = layouts.WRITE_OUT.unpack(body)

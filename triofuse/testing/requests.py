@@ -1,4 +1,4 @@
-"""Requester and waiting: requests with an answer, and INIT, the first of them."""
+"""Requester: sends requests and waits for their replies, INIT first."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 @attrs.define(eq=False)
 class Requester(Connection):
-    """A connection whose requests are awaited; a cancelled caller interrupts them."""
+    """A connection whose callers wait for replies; cancelling sends an INTERRUPT."""
 
     async def run(self) -> None:
-        """Be the kernel until the server closes its end."""
+        """Send INIT and receive replies until the server closes its end."""
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._shake_hands)
+            self._nursery.start_soon(self._negotiate)
             await self._receive()
 
     async def request(
@@ -47,17 +47,17 @@ class Requester(Connection):
         room: int = RECEIVE_SIZE,
         caller: Caller | None = None,
     ) -> bytes:
-        """Send any request, return the body of the reply, of whatever size.
+        """Send any request and return the body of the reply, of any size.
 
-        Nothing in it is checked, counted as a lookup or remembered.
+        The reply is not checked, not counted as a lookup and not remembered.
 
         Args:
-          opcode: What to ask.
-          nodeid: What it is about.
-          body: What follows the header.
-          extensions: What follows the body; a multiple of 8 bytes.
-          room: The most bytes that may be answered.
-          caller: Who asks.
+          opcode: The opcode of the request.
+          nodeid: The nodeid of the request.
+          body: The bytes after the header.
+          extensions: The bytes after the body; a multiple of 8 bytes.
+          room: The most bytes in the reply.
+          caller: The credentials of the caller.
 
         Raises:
           OSError: The reply is an error.
@@ -79,9 +79,10 @@ class Requester(Connection):
         caller: Caller | None = None,
         flags: int = 0,
     ) -> T:
-        """Send a request, wait for its reply and return what it says.
+        """Send a request, wait for its reply and return the value.
 
-        What the kernel has found unsupported is not sent: it knows another way.
+        An operation that was answered ENOSYS is not sent again; the kernel uses its
+        default (`unimplemented`).
         """
         await self.wait_ready()
         known = opcode in DEFAULTS or opcode in FAILURES
@@ -135,7 +136,7 @@ class Requester(Connection):
         return value
 
     async def _wait(self, pending: AwaitedReply) -> None:
-        """Wait for an answer; a signal does not end this, it makes an INTERRUPT.
+        """Wait for a reply; cancelling sends an INTERRUPT and does not end the wait.
 
         Source: ``request_wait_answer()`` in fs/fuse/dev.c.
         """
@@ -145,11 +146,11 @@ class Requester(Connection):
             with trio.CancelScope(shield=True):
                 await self._quietly(self.interrupt, pending.unique)
                 await pending.answered.wait()
-                await self._quietly(self._abandon, pending)
+                await self._quietly(self._release_opened, pending)
             raise
 
-    async def _abandon(self, pending: AwaitedReply) -> None:
-        """Close what was opened for a caller that is gone."""
+    async def _release_opened(self, pending: AwaitedReply) -> None:
+        """Release the handle that was opened for a caller that is gone."""
         match pending.value:
             case Opened(fh=fh):
                 nodeid = pending.nodeid
@@ -163,8 +164,8 @@ class Requester(Connection):
             opcode, NOTHING, nodeid, layouts.RELEASE_IN.pack(fh, 0, 0, 0)
         )
 
-    async def _shake_hands(self) -> None:
-        """Send INIT; a kernel of a newer major sends another one in ours."""
+    async def _negotiate(self) -> None:
+        """Send INIT; a kernel with a newer major then sends INIT with ours."""
         offer = self.offer
         try:
             body = await self._init(offer)

@@ -1,4 +1,4 @@
-"""What the kernel does without an operation, once it has been answered ENOSYS."""
+"""The kernel's defaults for operations that were answered ENOSYS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triofuse.wire.opcodes import Opcode
 
 __all__ = ["DEFAULTS", "FAILURES"]
 
-#: What takes the place of an answer, from then on.
+#: The values that replace a reply from then on.
 DEFAULTS: dict[int, Any] = {
     Opcode.OPEN: Opened(flags=OpenFlags.KEEP_CACHE),
     Opcode.OPENDIR: Opened(flags=OpenFlags.KEEP_CACHE | OpenFlags.CACHE_DIR),
@@ -25,7 +25,7 @@ DEFAULTS: dict[int, Any] = {
     Opcode.POLL: select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM,
 }
 
-#: What the caller gets, from then on; ENOSYS where the kernel has another way.
+#: The errors that the caller gets from then on; ENOSYS where the kernel falls back.
 FAILURES: dict[int, int] = {
     Opcode.LINK: errno.EPERM,
     Opcode.RENAME2: errno.EINVAL,

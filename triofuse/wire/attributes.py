@@ -1,6 +1,6 @@
-"""Encoders of attributes: what stat(2) shows, and names that lead to it.
+"""Encoders of attributes and entries: the replies to GETATTR, LOOKUP, STATX.
 
-What the kernel would answer EIO for is refused here, where the log can say why.
+Values that make the kernel return EIO are refused here, so that the log says why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from triofuse.wire.replies import ReplyError
 
 __all__ = ["encode_attr", "encode_entry", "encode_made", "encode_statx"]
 
-#: Lifetimes beyond this many seconds are for ever; the kernel's jiffies agree.
+#: Lifetimes from this many seconds on are infinite, as in the kernel's jiffies.
 _FOR_EVER = 1 << 32
 
 _pack_attr = layouts.ATTR_OUT.pack
@@ -26,7 +26,7 @@ _pack_entry = layouts.ENTRY_OUT.pack
 _NS = 1_000_000_000
 
 
-#: Modes that were found to have a type: a look into a set costs a third of a shift.
+#: Modes that are known to be valid: a set look-up takes a third of a shift's time.
 _modes: set[int] = set()
 
 _TYPES = {
@@ -48,7 +48,7 @@ _MADE = {r.Mkdir: stat.S_IFDIR, r.Symlink: stat.S_IFLNK}
 
 
 def _check_attr(attr: FileAttr) -> None:
-    """Refuse what fuse_invalid_attr() does, fs/fuse/dir.c."""
+    """Refuse the attributes that fuse_invalid_attr() in fs/fuse/dir.c refuses."""
     if _MOST < attr.size < 2**64:
         message = f"a FileAttr with size {attr.size}; 2**63-1 is the most"
         raise ReplyError(message)
@@ -70,7 +70,7 @@ def _check_mode(mode: int) -> None:
 
 
 def _check_entry(entry: Entry, request: object) -> None:
-    """Refuse what fuse_lookup() does, fs/fuse/dir.c."""
+    """Refuse the entries that fuse_lookup() in fs/fuse/dir.c refuses."""
     if entry.nodeid == FUSE_ROOT_ID and not _is_for_export(request):
         raise ReplyError("an Entry with nodeid 1, which is the root and nothing else")
     if entry.nodeid == 0 and not isinstance(request, r.Lookup):
@@ -85,11 +85,11 @@ def _check_entry(entry: Entry, request: object) -> None:
 
 
 def _is_for_export(request: object) -> bool:
-    """Whether an inode is looked for by its file handle, as fuse_get_parent() does."""
+    """Whether a LOOKUP resolves a file handle, as of fuse_get_parent()."""
     return isinstance(request, r.Lookup) and request.name in (".", "..")
 
 
-@lru_cache  # a filesystem uses a handful of lifetimes, and each reply has two
+@lru_cache  # a filesystem uses few lifetimes, and each reply has two
 def _duration(seconds: float) -> tuple[int, int]:
     """Split seconds into whole ones and nanoseconds."""
     if seconds >= _FOR_EVER:
@@ -98,8 +98,8 @@ def _duration(seconds: float) -> tuple[int, int]:
     return whole, int((seconds - whole) * _NS)
 
 
-# The fields of an attribute stand in both of the next two: to pack a reply in one
-# go, without a call in between, takes two thirds of the time.
+# The next two functions repeat the fields of an attribute: one pack() for the whole
+# reply takes two thirds of the time of two.
 
 
 def encode_made(entry: Entry, request: object) -> bytes:
@@ -122,7 +122,7 @@ def encode_entry(entry: Entry, request: object) -> bytes:
     """Encode ``struct fuse_entry_out``.
 
     Raises:
-      ReplyError: The kernel would answer EIO; ``request`` None has it decide itself.
+      ReplyError: The kernel would return EIO.  Not checked if ``request`` is None.
     """
     attr = entry.attr
     wrong = entry.nodeid < 2 or attr.mode not in _modes or attr.size > _MOST
@@ -170,7 +170,7 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
     """Encode ``struct fuse_attr_out``.
 
     Raises:
-      ReplyError: The kernel would answer EIO.
+      ReplyError: The kernel would return EIO.
     """
     mode, size, blocks = attr.mode, attr.size, attr.blocks
     if mode not in _modes or size > _MOST:
@@ -208,7 +208,7 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
 
 
 def encode_statx(attr: FileAttr, request: r.Statx) -> Buffer:
-    """Encode ``struct fuse_statx_out``; a birth that is not known is left out."""
+    """Encode ``struct fuse_statx_out``; without BTIME if the birth is unknown."""
     if attr.mode not in _modes or attr.size > _MOST:
         _check_attr(attr)
     valid, valid_nsec = _duration(attr.attr_valid)

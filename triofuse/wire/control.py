@@ -1,4 +1,4 @@
-"""Requests that are for the runtime, not for the filesystem."""
+"""Requests that the session handles itself, not the filesystem."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class NotifyReply(Request):
     Attributes:
       offset: Bytes from the start of the file.
       size: Bytes of ``data``.
-      data: What the kernel's cache holds, perhaps nothing.
+      data: The cached bytes; may be empty.
     """
 
     offset: int
@@ -111,7 +111,7 @@ class CuseInit(Request):
     flags: int
 
 
-#: What the session handles itself, or refuses: opcode and decoder.  INIT is in
+#: Decoders by opcode of what the session handles itself or refuses.  INIT is in
 #: `triofuse.wire.handshake`.
 CONTROL: dict[int, Decoder[Request]] = {
     Opcode.FORGET: fixed(Forget, layouts.FORGET_IN),

@@ -1,9 +1,10 @@
-"""Decoders: the bytes of a request become its object.
+"""Decoders: from the bytes of a request to its object.
 
-A decoder takes a whole message and returns one request, or raises ProtocolError:
-the message is as long as it says, and nothing in it is left over.  Decoders are
-made from a class and a layout whose fields stand in the same order, so that one
-``unpack`` of header and struct gives the arguments of the class.
+The law: a decoder takes a whole message and returns one request, or raises
+ProtocolError.  It accepts no message with a wrong length or with bytes left over.
+
+A decoder is made from a class and a layout with the fields in the same order.  So
+one ``unpack`` of header and struct gives the arguments of the class.
 """
 
 from __future__ import annotations
@@ -43,21 +44,21 @@ __all__ = [
     "with_payload",
 ]
 
-#: A whole request.  Small ones are bytes; large ones a view of a pooled buffer.
+#: A whole request: bytes if it is small, else a view of a pooled buffer.
 Message = bytes | memoryview
 
 R = TypeVar("R")
 Decoder = Callable[[Message], R]
 
-#: fuse_in_header as requests know it: unique, nodeid, uid, gid, pid.
+#: The fields of fuse_in_header that a `Request` has: unique, nodeid, uid, gid, pid.
 _CALLER = "8x2Q3I4x"
 _EXTLEN_OFFSET = IN_HEADER.size - 4
 
-#: How os.listdir and os.open translate names, so that any bytes survive.
+#: The encoding of os.listdir and os.open, in which any bytes survive.
 ENCODING = sys.getfilesystemencoding()
 ENCODING_ERRORS = sys.getfilesystemencodeerrors()
 
-#: What the second word of an extension means: up to 31 a count of contexts.
+#: The second word of an extension: up to 31 it is a number of contexts.
 _MAX_NR_SECCTX = 31
 _EXT_GROUPS = 32
 
@@ -66,18 +67,18 @@ _PEEK = struct.Struct("=2IQ")
 #: Bytes of the shortest request.
 HEADER_SIZE = IN_HEADER.size
 
-#: The quick look at a message: its length as it says, opcode and unique.
+#: Unpack len, opcode and unique of a message, without checks.
 peek_head = _PEEK.unpack_from
 
-#: fuse_in_header up to the pid: opcode, unique, pid.
+#: Of fuse_in_header: opcode, unique, pid.
 _PEEK_CALLER = struct.Struct("=4xIQ8x8xI")
 
-#: The caller's user (``uid``) of a message that is as long as it says.
+#: Unpack the caller's ``uid`` of a message that `peek` accepts.
 peek_user = struct.Struct("=24xI").unpack_from
 
 
 def operation_name(opcode: int) -> str:
-    """Return the name of an opcode, or say that it has none."""
+    """Return the name of an opcode, or ``opcode N`` if it has none."""
     try:
         return Opcode(opcode).name
     except ValueError:
@@ -85,16 +86,16 @@ def operation_name(opcode: int) -> str:
 
 
 def malformed(message: Message, field: str, reason: str) -> ProtocolError:
-    """Return the error that says what is wrong with a message."""
+    """Return the ProtocolError for a message."""
     opcode = int.from_bytes(message[4:8], sys.byteorder)
     return ProtocolError(operation_name(opcode), field, len(message), reason)
 
 
 def peek(message: Message) -> tuple[int, int]:
-    """Return opcode and unique of a message that is as long as it says.
+    """Return opcode and unique of a message, and check its length.
 
     Raises:
-      ProtocolError: It is not.
+      ProtocolError: ``len`` is not the length of the message.
     """
     try:
         length, opcode, unique = _PEEK.unpack_from(message)
@@ -125,7 +126,7 @@ def peek_unique(message: Message) -> int:
 
 
 def fixed(request: Callable[..., R], layout: Layout = NOTHING) -> Decoder[R]:
-    """Decode header and struct, and nothing behind them."""
+    """Make a decoder of header and struct, with nothing after them."""
     unpack = struct.Struct("=" + _CALLER + layout.codes).unpack
     size = IN_HEADER.size + layout.size
 
@@ -147,9 +148,9 @@ def named(
     *,
     paths: bool = False,
 ) -> Decoder[R]:
-    """Decode header, struct and names that end with a NUL.
+    """Make a decoder of header, struct and names that end with a NUL.
 
-    One of an extended attribute may have slashes: ``paths``.
+    With ``paths`` they may have slashes: names of extended attributes.
     """
     unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
     offset = IN_HEADER.size + layout.size
@@ -169,12 +170,12 @@ def named(
         return request(*unpack_from(message), name)
 
     if layout is NOTHING and names == 1 and not paths:
-        return _just_named(request)
+        return _one_name(request)
     return decode_one if names == 1 else decode
 
 
-def _just_named(request: Callable[..., R]) -> Decoder[R]:
-    """Decode header and one name: LOOKUP is the most frequent request of all."""
+def _one_name(request: Callable[..., R]) -> Decoder[R]:
+    """Make a fast decoder of header and one name: LOOKUP is the most frequent one."""
     unpack_from = struct.Struct("=" + _CALLER).unpack_from
     start, encoding, errors = HEADER_SIZE, ENCODING, ENCODING_ERRORS
 
@@ -198,9 +199,9 @@ def creating(
     target: bool = False,
     nameless: bool = False,
 ) -> Decoder[R]:
-    """Decode header, struct, a name, a link's target, and extensions.
+    """Make a decoder of header, struct, name, link target, and extensions.
 
-    The "name" of a TMPFILE, which has none, is a slash.
+    With ``nameless`` the name may be a slash: a TMPFILE has no name.
     """
     unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
     offset = IN_HEADER.size + layout.size
@@ -227,11 +228,10 @@ def creating(
 def with_payload(
     request: Callable[..., R], layout: Layout, size_field: str, *, name: bool = False
 ) -> Decoder[R]:
-    """Decode header, struct, perhaps an attribute's name, and a payload.
+    """Make a decoder of header, struct, optional name, and payload.
 
-    A field says how many bytes that is.
-
-    The payload is a view of the message: nothing is copied.
+    The field ``size_field`` has the size of the payload in bytes.  The payload is a
+    view of the message: nothing is copied.
     """
     unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
     offset = IN_HEADER.size + layout.size
@@ -256,7 +256,7 @@ def with_payload(
 
 
 def arrayed(request: Callable[..., R], layout: Layout, item: Layout) -> Decoder[R]:
-    """Decode header, struct and as many items as its field ``count`` says."""
+    """Make a decoder of header, struct and as many items as its field ``count``."""
     unpack_from = struct.Struct("=" + _CALLER + layout.codes).unpack_from
     offset = IN_HEADER.size + layout.size
 
@@ -275,7 +275,7 @@ def arrayed(request: Callable[..., R], layout: Layout, item: Layout) -> Decoder[
 def _split(
     message: Message, start: int, end: int, count: int, *, paths: bool = False
 ) -> list[str]:
-    """Return ``count`` strings that each end with a NUL."""
+    """Return the ``count`` strings in a message, each of which ends with a NUL."""
     text = str(message[start:end], ENCODING, ENCODING_ERRORS)
     parts = text.split("\0")
     if len(parts) != count + 1 or parts.pop() or not all(parts):
@@ -288,10 +288,11 @@ def _split(
 def _extensions(
     message: Message, start: int
 ) -> tuple[tuple[tuple[str, bytes], ...], tuple[int, ...]]:
-    """Return security contexts and groups; skip blocks that are not known.
+    """Return security contexts and groups; skip blocks of unknown type.
 
-    Source: ``get_create_ext()`` in fs/fuse/dir.c.  Blocks start unaligned and are
-    padded to 8 bytes.
+    Blocks start unaligned and are padded to 8 bytes.
+
+    Source: ``get_create_ext()`` in fs/fuse/dir.c.
     """
     contexts: tuple[tuple[str, bytes], ...] = ()
     groups: tuple[int, ...] = ()

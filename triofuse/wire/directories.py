@@ -1,4 +1,4 @@
-"""Directory listings in replies: any iterable of entries will do."""
+"""Encoders of directory listings, from any iterable of entries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 @attrs.define(eq=False, repr=False)
 class NumberedListing:
-    """What a filesystem that gives the cookies itself has returned, for one page."""
+    """One page of entries whose cookies the filesystem chose itself."""
 
     _source: EntrySource
     _left: list[Entry] = attrs.Factory(list)
@@ -34,16 +34,16 @@ class NumberedListing:
         """Return as many records as fit into ``size`` bytes.
 
         Raises:
-          FuseError: EINVAL: not even one fits, as in getdents(2).
-          ReplyError: A name is none, or an entry has no offset, or that one for which
-            it was asked: whoever lists would begin there again, for ever.
+          FuseError: EINVAL: ``size`` is too small for one record, as in getdents(2).
+          ReplyError: A name is invalid, an entry has no offset, or it has the offset
+            that was asked for, so that a listing would never end.
         """
         body: list[bytes] = []
         sent: list[Entry] = []
         returned = self._source.returned
         try:
             while (entry := self._source.take()) is not None:
-                returned.append(entry)  # until it is known to go out
+                returned.append(entry)  # until it is known to fit
                 record = encode_dirent(entry, _offset_of(entry, offset))
                 if plus:
                     record = encode_attributes(entry) + record
@@ -62,12 +62,12 @@ class NumberedListing:
         return Page(b"".join(body), sent)
 
     def close(self) -> list[Entry]:
-        """Return the lookups that nobody will take."""
+        """End the page; return the entries whose lookups the kernel does not count."""
         left, self._left = self._left, []
         return left + [e.entry for e in self._source.close() if e.entry and counts(e)]
 
     def take_left(self) -> list[Entry]:
-        """Return the lookups of entries that went out without them."""
+        """Return the entries that were sent without their lookup, and forget them."""
         left, self._left = self._left, []
         return left
 
@@ -75,13 +75,13 @@ class NumberedListing:
 def begin_listing(
     entries: Iterable[DirEntry], nodeid: int, offset: int, *, plus: bool
 ) -> Listing | NumberedListing:
-    """Begin a listing with what a filesystem has returned.
+    """Begin a listing with the entries that a filesystem returned.
 
     Args:
-      entries: What it has returned.
+      entries: The return value of ``readdir`` or ``readdirplus``.
       nodeid: The directory.
-      offset: The cookie for which it was asked.
-      plus: Whether each entry may count as a lookup.
+      offset: The cookie in the request.
+      plus: Whether each entry may count as a lookup (READDIRPLUS).
     """
     source = EntrySource.of(entries, plus=plus)
     first = source.take()
@@ -89,7 +89,7 @@ def begin_listing(
         if not isinstance(first, DirEntry):
             raise ReplyError(mistake_in_entry(first))
         source.returned.append(first)
-    # Of those that give the cookies nothing is the end, if they are asked for one.
+    # No entries after a cookie: the end, from a filesystem that chooses cookies.
     if offset if first is None else first.offset is not None:
         return NumberedListing(source)
     return Listing(with_dots(source, nodeid))
@@ -121,7 +121,7 @@ def encode_direntplus(listing: Iterable[DirEntry], request: r.Readdirplus) -> Bu
 
 
 def _page(entries: Iterable[DirEntry] | Page, request: r.Read, *, plus: bool) -> Page:
-    """Return the page that the session has made, or one of a listing of its own."""
+    """Return the page that the session made; without one, the page of a new listing."""
     if isinstance(entries, Page):
         return entries
     listing = begin_listing(entries, request.nodeid, request.offset, plus=plus)

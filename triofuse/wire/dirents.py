@@ -1,4 +1,4 @@
-"""The records of a listing: one entry each, padded to 8 bytes."""
+"""The records of a listing: one per entry, padded to 8 bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from triofuse.wire.replies import ReplyError, mistake_in_entry
 
 __all__ = ["NO_ATTRIBUTES", "encode_attributes", "encode_dirent", "names_of"]
 
-#: In front of a record of READDIRPLUS: no attributes, and no lookup.
+#: Precedes a record of READDIRPLUS that has no attributes and counts no lookup.
 NO_ATTRIBUTES = bytes(layouts.ENTRY_OUT.size)
 
-#: What fills a record up to a multiple of 8 bytes, by the length of its name.
+#: The padding of a record to a multiple of 8 bytes, by its name's length modulo 8.
 _PADDING = tuple(bytes(-size % 8) for size in range(8))
 _pack_dirent = layouts.DIRENT.pack
 
@@ -24,7 +24,7 @@ def encode_dirent(entry: DirEntry, cookie: int) -> bytes:
     """Return a ``struct fuse_dirent`` with its name.
 
     Raises:
-      ValueError: The name is none.
+      ValueError: The name is invalid.
     """
     try:
         name = encode_name(entry.name)
@@ -36,7 +36,7 @@ def encode_dirent(entry: DirEntry, cookie: int) -> bytes:
 
 
 def encode_attributes(entry: DirEntry) -> bytes:
-    """Return what makes a ``struct fuse_dirent`` a ``fuse_direntplus``."""
+    """Return the ``struct fuse_entry_out`` that starts a ``fuse_direntplus``."""
     try:
         return encode_entry(entry.entry, None) if entry.entry else NO_ATTRIBUTES
     except (AttributeError, TypeError, ValueError, struct.error) as exc:
@@ -44,13 +44,13 @@ def encode_attributes(entry: DirEntry) -> bytes:
 
 
 def _explained(entry: object, exc: Exception) -> Exception:
-    """Return what is wrong with an entry, or what was raised where that is not plain."""
+    """Return an error that says what is wrong with an entry, ``exc`` if unknown."""
     mistake = mistake_in_entry(entry)
     return ReplyError(mistake) if mistake else exc
 
 
 def names_of(records: bytes | bytearray) -> set[str]:
-    """Return the names in these records."""
+    """Return the names in records of ``struct fuse_dirent``."""
     names, at, fixed = set(), 0, layouts.DIRENT.size
     while at < len(records):
         _, _, size, _ = layouts.DIRENT.unpack_from(records, at)

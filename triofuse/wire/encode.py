@@ -1,9 +1,10 @@
-"""Encoders: what a filesystem answers becomes the bytes of a reply.
+"""Encoders: from the return value of a method to the bytes of a reply.
 
-An encoder takes the value and the request that it answers, and returns the body
-behind fuse_out_header: one buffer, the filesystem's own where that is possible.
-A value that cannot be sent raises ValueError, TypeError or struct.error: a bug of
-the filesystem, not of the kernel.
+The law: an encoder takes the value and its request, and returns the body that follows
+fuse_out_header.  It is one buffer, if possible the filesystem's own, uncopied.
+
+A value that cannot be sent raises ValueError, TypeError or struct.error.  That is a
+bug of the filesystem, not of the kernel.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ __all__ = [
     "shortened",
 ]
 
-#: The device fetches a reply page by page, and memory that is in no cache so slowly
-#: that a copy pays, which warms it: 1 MiB of 64 in 94 us, not 131.  What is warm goes
-#: uncopied: 1 MiB of 2 in 54 us, not 74.
+#: The device copies a reply page by page.  That is slow if the memory is not in the
+#: CPU's caches, so a copy before it pays: 1 MiB of 64 takes 94 us, not 131.  Memory
+#: in the caches is sent uncopied: 1 MiB of 2 takes 54 us, not 74.
 _WORTH_WARMING = 64 << 10
 _TOO_LARGE_FOR_CACHES = 16 << 20
 
-#: fuse_readlink_folio(): the target must fit a page with its NUL.
+#: fuse_readlink_folio(): target and NUL must fit into a page.
 _READLINK_MAX = 4095
 
 _pack_header = layouts.OUT_HEADER.pack
@@ -71,17 +72,17 @@ def encode_header(unique: int, size: int) -> bytes:
 
 
 def encode_error(unique: int, error: int) -> bytes:
-    """Return a reply that says ``-error``, a positive errno, and nothing else."""
+    """Return a reply without a body; ``error`` is a positive errno."""
     return _pack_header(_HEADER_SIZE, -error, unique)
 
 
 def encode_name(name: str) -> bytes:
-    """Return a name's bytes.
+    """Return the bytes of a name in a directory.
 
     Raises:
       ValueError: It has a slash or a NUL, or it is empty.
     """
-    # In a str: to look for bytes in bytes costs ten times as much.
+    # In the str: a search in bytes takes ten times as long.
     if not name or "/" in name or "\0" in name:
         message = f"{name!r} cannot be a name in a directory"
         raise ValueError(message)
@@ -89,11 +90,11 @@ def encode_name(name: str) -> bytes:
 
 
 def encode_nothing(value: object, request: r.Request) -> Buffer:
-    """Encode success.
+    """Encode success: an empty body.
 
     Raises:
       ReplyError: The value is an errno, or False for a refusal, which the kernel would
-        never hear of.  What else is returned means nothing.
+        not get.  Any other value has no meaning.
     """
     if value is not None and _is_refusal(value):
         raise ReplyError(replies.NOTHING.instead_of(value))
@@ -117,14 +118,14 @@ def encode_created(created: tuple[Entry, Opened], request: r.Request) -> Buffer:
 
 
 class StillInFile(Exception):  # noqa: N818  (not an error)
-    """The bytes of a reply have still to be read."""
+    """The bytes of a reply are in a file and have to be read first."""
 
 
 def encode_data(data: Buffer | FileData, request: r.Read) -> Buffer:
-    """Pass the bytes of a READ on.
+    """Return the bytes of a READ, uncopied if possible.
 
     Raises:
-      StillInFile: The value says where they are.
+      StillInFile: The value is a `FileData`: the bytes have to be read first.
     """
     if type(data) is not bytes:
         if isinstance(data, FileData):
@@ -141,8 +142,8 @@ def encode_data(data: Buffer | FileData, request: r.Read) -> Buffer:
 
 
 def _is_cold(view: memoryview) -> bool:
-    """Whether the CPU's caches hardly have what a view shows: too small a part."""
-    whole: Any = view.obj  # None of memory that only C code knows
+    """Whether a view is of an object too large to be in the CPU's caches."""
+    whole: Any = view.obj  # None for memory of C code
     return whole is not None and memoryview(whole).nbytes >= _TOO_LARGE_FOR_CACHES
 
 
@@ -208,7 +209,7 @@ def encode_statfs(statfs: Statfs, request: r.Request) -> Buffer:
 
 
 def _sized(value: Buffer, size: int) -> Buffer:
-    """Return a value that fits ``size``, or its size where that is 0."""
+    """Return a value of at most ``size`` bytes; if ``size`` is 0, its length."""
     if type(value) is not bytes:
         value = memoryview(value).cast("B")
     if size == 0:
@@ -271,7 +272,7 @@ def encode_block(block: int, request: r.Bmap) -> Buffer:
 def shortened(
     encode: Callable[..., Buffer], old: int, new: int
 ) -> Callable[..., Buffer]:
-    """Return the encoder of an older minor: ``new`` bytes are cut to ``old``."""
+    """Return the encoder of an older minor: cut a struct of ``new`` to ``old`` bytes."""
 
     def encode_older(value: object, request: r.Request) -> Buffer:
         body = bytes(encode(value, request))

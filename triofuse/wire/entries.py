@@ -1,4 +1,4 @@
-"""The entries of a directory before they go out: what the filesystem has returned."""
+"""The entries that a filesystem returned and that are not sent yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triofuse.filesystem.replies import DirEntry
 
 __all__ = ["DOTS", "EntrySource", "counts", "with_dots"]
 
-#: The inode number of ".." where nobody knows better, as in libfuse.
+#: The inode number of ".." if the filesystem gives none, as in libfuse.
 _UNKNOWN_INO = 0xFFFFFFFF
 
 #: Names that the kernel never looks up.
@@ -21,14 +21,14 @@ DOTS = frozenset({".", ".."})
 
 @attrs.define(eq=False, repr=False)
 class EntrySource:
-    """The entries that have not gone out yet.
+    """The entries that are not sent yet.
 
     Attributes:
-      counting: Whether an entry may count as a lookup when it is taken: it is better
-        not taken for its name alone.
-      at_once: Whether all are to be taken at once.
-      entries: The rest.
-      returned: What comes before it; a stack.
+      counting: Whether taking an entry may count as a lookup.  If so, no entry is
+        taken only for its name.
+      at_once: Whether all entries are taken at once.
+      entries: The remaining entries.
+      returned: Entries that were put back, to be taken before those; a stack.
     """
 
     counting: bool
@@ -40,10 +40,10 @@ class EntrySource:
 
     @classmethod
     def of(cls, entries: Iterable[DirEntry], *, plus: bool) -> EntrySource:
-        """Take what the filesystem has returned.
+        """Make a source of the entries that the filesystem returned.
 
-        What exists already is taken at once, for it may change: its lookups are
-        counted.  An iterator that computes hands each entry over as it is taken.
+        A collection is copied at once, as it may change; all its lookups count.  A
+        generator computes each entry when it is taken.
         """
         made = isinstance(entries, Collection) or hasattr(entries, "__length_hint__")
         kept = iter(tuple(entries)) if made else iter(entries)
@@ -51,7 +51,7 @@ class EntrySource:
         return cls(plus and lazy, lazy and not plus, kept, made=made, origin=kept)
 
     def take(self) -> DirEntry | None:
-        """Return the next entry; None is the end."""
+        """Return the next entry, None at the end."""
         return self.returned.pop() if self.returned else next(self.entries, None)
 
     def is_over(self) -> bool:
@@ -62,14 +62,14 @@ class EntrySource:
         return entry is None
 
     def iterate(self) -> Iterator[DirEntry]:
-        """Return all that is left, for whoever returns nothing."""
+        """Return an iterator over the rest, for callers that put no entry back."""
         if self.returned:
             self.entries = itertools.chain(self.returned[::-1], self.entries)
             self.returned = []
         return self.entries
 
     def close(self) -> list[DirEntry]:
-        """Return what was handed over and has not gone out; the rest is not computed."""
+        """End the source; return entries that exist but were not sent.  Compute none."""
         left, self.returned = self.returned[::-1], []
         entries, self.entries = self.entries, iter(())
         if self._made:
@@ -80,7 +80,7 @@ class EntrySource:
 
 
 def with_dots(source: EntrySource, nodeid: int) -> EntrySource:
-    """Put the dots before the entries, unless they begin with them."""
+    """Add ``.`` and ``..`` before the entries, unless the first entry is ``.``."""
     first = source.take()
     if first is not None:
         source.returned.append(first)
@@ -91,6 +91,6 @@ def with_dots(source: EntrySource, nodeid: int) -> EntrySource:
 
 
 def counts(entry: DirEntry) -> bool:
-    """Whether the kernel will count an entry as a lookup, as fuse_direntplus_link()."""
+    """Whether the kernel counts an entry as a lookup (fuse_direntplus_link())."""
     found = entry.entry
     return found is not None and found.nodeid != 0 and entry.name not in DOTS

@@ -1,4 +1,4 @@
-"""What the wire layer raises."""
+"""The errors of the wire layer."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ __all__ = ["HandshakeError", "ProtocolError"]
 
 
 class ProtocolError(Exception):
-    """A message of the kernel that makes no sense.
+    """A message of the kernel that cannot be decoded.
 
     Attributes:
-      operation: The opcode's name, or its number where it has none.
-      field: Which part is wrong.
-      length: Bytes that the message has.
+      operation: The opcode's name, or its number if it has none.
+      field: The part of the message that is wrong.
+      length: The length of the message, bytes.
     """
 
     def __init__(self, operation: str, field: str, length: int, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""INIT: what kernel and runtime agree on before anything else.
+"""The negotiation of INIT: protocol version, flags and sizes.
 
-The law: the kernel offers, the filesystem chooses, the smaller minor counts, and
-what was agreed is a field of `Agreement`; no other module compares minors.
+The law: the kernel offers, the filesystem chooses, and the smaller minor applies.  The
+result is an `Agreement`; no other module compares minors.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ __all__ = [
     "propose",
 ]
 
-#: Pages in a request where the kernel does not offer MAX_PAGES.
+#: Pages in a request if the kernel does not offer MAX_PAGES.
 _DEFAULT_MAX_PAGES = 32
 
-#: A SETXATTR may be this large whatever max_write is: value, names, structs.
+#: The largest SETXATTR, for any max_write: value, name, structs.
 _XATTR_ROOM = (64 << 10) + FUSE_MIN_READ_BUFFER
 
-#: INIT replies of older minors were shorter.
+#: Replies to INIT of older minors are shorter: below which minor, and their size.
 _INIT_OUT_SIZES = [(5, 8), (23, 24)]
 
 _LOW_WORD = (1 << 32) - 1
@@ -57,7 +57,7 @@ class Init(Request):
       major: 7.
       minor: The kernel's minor version.
       max_readahead: The most that the kernel reads ahead, bytes.
-      flags: Everything that the kernel offers, ``flags2`` included.
+      flags: All flags that the kernel offers, ``flags2`` included.
     """
 
     major: int
@@ -68,20 +68,20 @@ class Init(Request):
 
 @attrs.frozen
 class Agreement:
-    """What a session works with once INIT has been answered; ``str`` tells it all.
+    """The result of the negotiation; ``str()`` shows all of it.
 
     Attributes:
       minor: The protocol in use is 7.minor.
-      offered: What the kernel can do.
-      implied: What the filesystem's own methods asked for.
-      wanted: All that was asked for, what is implied included.
-      flags: What was granted: wanted, and nothing stood in the way of.
-      refused: What was wanted and cannot be had, each with the reason.
+      offered: The flags that the kernel offers.
+      implied: The flags that the filesystem's methods ask for.
+      wanted: All flags that were asked for, implied ones included.
+      flags: The flags that were granted.
+      refused: The flags that were wanted but not granted, each with the reason.
       max_write: Bytes in the largest WRITE.
       max_pages: Pages in the largest request.
-      receive_size: Bytes that each read of the device must offer.
-      request_timeout: Seconds after which the kernel gives the connection up, 0
-        for never.
+      receive_size: The size of the buffer for a read of the device, bytes.
+      request_timeout: Seconds without an answer after which the kernel aborts the
+        connection; 0 means never.
     """
 
     minor: int
@@ -135,10 +135,10 @@ _decode_known = fixed(_init, INIT_IN)
 
 
 def decode_init(message: Message) -> Init:
-    """Decode INIT, whose body was shorter in old kernels and may be longer in new.
+    """Decode INIT; its body is shorter in old kernels and may be longer in new ones.
 
     Raises:
-      ProtocolError: The message is no INIT, or too short to say a version.
+      ProtocolError: The message is not INIT, or too short for a version.
     """
     opcode, _ = peek(message)
     if opcode != Opcode.INIT:
@@ -161,8 +161,8 @@ def propose(
     Args:
       init: The kernel's offer.
       implemented: The methods that the filesystem has of its own.
-      default_permissions: Whether it is mounted so; None if that is not known.
-      allow_root: Whether it is mounted so.
+      default_permissions: Whether it is mounted with that option; None if unknown.
+      allow_root: Whether it is mounted with that option.
 
     Raises:
       HandshakeError: The kernel speaks a protocol before 7.
@@ -187,7 +187,7 @@ def propose(
 
 
 def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
-    """Return what the session will work with.
+    """Return the result of the negotiation.
 
     Args:
       config: As the filesystem left it.
@@ -239,7 +239,7 @@ def encode_init(config: KernelConfig, agreement: Agreement) -> bytes:
 
 
 def encode_version() -> bytes:
-    """Encode the answer to a kernel with a newer major: only our version."""
+    """Encode the reply to a kernel with a newer major: only our version."""
     size = _INIT_OUT_SIZES[0][1]
     fields = (0,) * (len(INIT_OUT.fields) - 2)
     whole = INIT_OUT.pack(FUSE_KERNEL_VERSION, FUSE_KERNEL_MINOR_VERSION, *fields)

@@ -1,8 +1,8 @@
 """The structs of linux/fuse.h, one line each.
 
-A field is written ``name:code`` with the code of Python's struct module; a code
-without a name is padding.  Byte order is the machine's, and no struct has padding
-that is not written down.  Times are signed, offsets to seek to as well.
+A field is ``name:code``, with the code of Python's struct module.  A code without a
+name is padding; all padding is explicit.  The byte order is the machine's.  Times and
+seek offsets are signed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ def _codes(declaration: str) -> str:
 
 
 class Layout(struct.Struct):
-    """A C struct: `struct.Struct` that knows its name and its fields.
+    """A C struct: a `struct.Struct` with its name and its fields.
 
     Attributes:
       cname: Its name in linux/fuse.h.
       codes: The format, without byte order.
-      fields: The names, in order, without padding.
+      fields: The names of the fields in order, without padding.
       absent: A zero for each field that a `prefix` leaves out.
     """
 
     __slots__ = ("absent", "cname", "codes", "declaration", "fields")
 
     def __new__(cls, cname: str, declaration: str) -> Self:  # noqa: ARG004, D102
-        # From Python 3.15 on, and in PyPy, a Struct has its format from the start.
+        # Python 3.15 and PyPy set the format of a Struct in __new__().
         return super().__new__(cls, "=" + _codes(declaration))  # type: ignore[call-arg]
 
     def __init__(self, cname: str, declaration: str) -> None:
@@ -50,9 +50,9 @@ class Layout(struct.Struct):
         )
 
     def before(self, last: Layout) -> struct.Struct:
-        """Return what stands before the last member, a struct itself.
+        """Return the struct of all fields before the last member, a struct itself.
 
-        Packing the two apart is quicker than passing all fields on once more.
+        To pack the two apart is faster than to pass all fields on.
         """
         return struct.Struct("=" + self.codes.removesuffix(last.codes))
 
@@ -211,7 +211,7 @@ NOTIFY_PRUNE_OUT = Layout("fuse_notify_prune_out", "count:I 4x 8x")
 
 BACKING_MAP = Layout("fuse_backing_map", "fd:i flags:I 8x")
 
-# --- io_uring: decoded by nobody here, but part of the protocol
+# --- io_uring: part of the protocol, but not decoded here
 
 URING_ENT_IN_OUT = Layout(
     "fuse_uring_ent_in_out", "flags:Q commit_id:Q payload_sz:I 4x 8x"

@@ -1,8 +1,8 @@
-"""The listing of an open directory, a page at a time.
+"""The listing of an open directory, one page at a time.
 
-The law: an entry that has gone out keeps its cookie, and its place in the order, for
-as long as the listing lives.  What has gone out is kept as records, without
-attributes; what has not is asked of the iterable when it is wanted.
+The law: an entry that was sent keeps its cookie and its place as long as the listing
+exists.  Sent entries are kept as records, without attributes; others are taken from
+the iterable when they are needed.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from triofuse.wire.entries import DOTS, EntrySource, counts, with_dots
 
 __all__ = ["BY_NAME", "Listing", "Page"]
 
-#: From here on cookies are hashes of names.  Below they are places in the listing.
+#: Cookies from here on are hashes of names; below they are places in the listing.
 BY_NAME = 1 << 61
 
-#: The bits of a hash that are used: a cookie is a loff_t, which is not negative.
+#: The bits of a hash in a cookie, which is a loff_t and must not be negative.
 _HASH = BY_NAME - 1
 
 #: Bytes of the smallest record.
 _SMALLEST = 32
 
-#: Entries that are taken at a time at the most, where not all are.
+#: The most entries that are taken at a time, unless all are taken at once.
 _CHUNK = 1 << 16
 
 
 @attrs.define(eq=False, repr=False)
 class Page:
-    """Records for one reply.
+    """The records of one reply.
 
     Attributes:
       body: The records.
-      sent: The entries among them that the kernel counts as lookups.
+      sent: The entries in them that the kernel counts as lookups.
     """
 
     body: Buffer
@@ -55,31 +55,31 @@ class Page:
 
 @attrs.define(eq=False, repr=False)
 class Listing:
-    """The entries of a directory, in an order and with cookies that stay.
+    """The entries of a directory, with a stable order and stable cookies.
 
-    A record takes 24 bytes, its name and 8 bytes, for as long as the listing lives.
+    A record takes 32 bytes and its name, as long as the listing exists.
     """
 
     _source: EntrySource
-    #: The cookies by name, in order; None where they are places: 1, 2, 3.
+    #: The cookies, sorted, if they are hashes; None if they are places: 1, 2, 3.
     _hashes: Sequence[int] | None = None
     _records: bytearray = attrs.Factory(bytearray)
-    #: Where each record ends in `_records`, behind a 0.
+    #: The end of each record in `_records`, after a 0.
     _ends: array[int] = attrs.field(factory=lambda: array("Q", [0]))
     _left: list[Entry] = attrs.Factory(list)
     _broken: bool = False
 
     def __len__(self) -> int:
-        """Return how many entries have a record."""
+        """Return the number of entries that have a record."""
         return len(self._ends) - 1
 
     @property
     def is_by_name(self) -> bool:
-        """Whether its cookies are as good for another reading of the directory."""
+        """Whether its cookies are also valid in another listing of the directory."""
         return self._hashes is not None
 
     def order_by_name(self) -> None:
-        """Have the cookies depend on nothing but the names, before any goes out."""
+        """Make the cookies hashes of the names; call it before the first page."""
         entries: dict[int, DirEntry] = {}
         try:
             for entry in self._source.iterate():
@@ -96,10 +96,10 @@ class Listing:
         )
 
     def needs_anew(self, offset: int, *, plus: bool) -> bool:
-        """Whether the directory is to be read anew for what comes after a cookie.
+        """Whether the filesystem must be asked again for the entries after a cookie.
 
-        That is where the last reading has failed, and where names are wanted of
-        entries each of which would be looked up.
+        So if the last iteration failed, or if a READDIR would take entries that
+        count as lookups.
         """
         if self._index(offset) < len(self):
             return False
@@ -108,29 +108,29 @@ class Listing:
         return self._source.counting and not plus and not self._source.is_over()
 
     def go_on(self, entries: Iterable[DirEntry], nodeid: int, *, plus: bool) -> None:
-        """Go on with entries that were read anew, but for those that have gone out."""
+        """Continue with the entries of a new call, without those already sent."""
         known = names_of(self._records)
         source = with_dots(EntrySource.of(entries, plus=plus), nodeid)
         old, self._source, self._broken = self._source, source, False
-        source.entries = self._unknown(source.iterate(), known)
+        source.entries = self._without_known(source.iterate(), known)
         self._leave(old.close())
 
     def page(self, offset: int, size: int, *, plus: bool) -> Page:
         """Return as many records after a cookie as fit into ``size`` bytes.
 
-        What goes out once more has no attributes: the kernel has counted its lookup.
+        An entry that is sent again has no attributes: its lookup was counted before.
 
         Raises:
-          FuseError: EINVAL: not even one fits, as in getdents(2).
-          ValueError: A name is none.
+          FuseError: EINVAL: ``size`` is too small for one record, as in getdents(2).
+          ValueError: A name is invalid.
         """
         index = self._index(offset)
         while len(self) < index and self._take(index - len(self)):
             pass
         if plus and index < len(self):
-            return Page(self._again(index, size))
+            return Page(self._sent_before(index, size))
         if plus:
-            return self._plus_page(size)
+            return self._not_sent_before(size)
         start = self._ends[min(index, len(self))]
         while self._ends[-1] - start <= size and self._take(size // _SMALLEST + 1):
             pass
@@ -140,32 +140,32 @@ class Listing:
         return Page(self._records[start : self._ends[stop]])
 
     def close(self) -> list[Entry]:
-        """End the listing, return the lookups that nobody will take."""
+        """End the listing; return the entries whose lookups the kernel does not count."""
         self._leave(self._source.close())
         return self.take_left()
 
     def take_left(self) -> list[Entry]:
-        """Return the lookups of entries that went out without them, or will not."""
+        """Return the entries that were sent without their lookup, and forget them."""
         left, self._left = self._left, []
         return left
 
     def _index(self, offset: int) -> int:
-        """Return how many entries come before what follows a cookie."""
+        """Return the index of the first entry after a cookie."""
         if self._hashes is None:
             return offset
         return bisect_right(self._hashes, offset)
 
     def _cookies(self, start: int, count: int) -> Sequence[int]:
-        """Return the cookies of so many entries."""
+        """Return the cookies of ``count`` entries."""
         if self._hashes is None:
             return range(start + 1, start + count + 1)
         return self._hashes[start : start + count]
 
     def _take(self, count: int) -> bool:
-        """Give the next entries their records; False is the end.
+        """Take the next entries and make their records; return False at the end.
 
-        What is not made yet is kept as records: with a million small objects the
-        garbage collector would take longer than all the rest.
+        They are kept as records, not as objects: a million small objects keep the
+        garbage collector busy for longer than everything else takes.
         """
         records: list[bytes] = []
         count = BY_NAME if self._source.at_once else min(count, _CHUNK)
@@ -183,8 +183,8 @@ class Listing:
             self._keep(records)
         return bool(records)
 
-    def _plus_page(self, size: int) -> Page:
-        """Return a page of what goes out for the first time."""
+    def _not_sent_before(self, size: int) -> Page:
+        """Return a page of READDIRPLUS of entries that were not sent before."""
         heads: list[bytes] = []
         records: list[bytes] = []
         sent: list[Entry] = []
@@ -220,10 +220,10 @@ class Listing:
         pieces = itertools.chain.from_iterable(zip(heads, records, strict=True))
         return Page(b"".join(pieces), sent)
 
-    def _again(self, index: int, size: int) -> bytes:
-        """Return a page of READDIRPLUS of what has gone out before."""
+    def _sent_before(self, index: int, size: int) -> bytes:
+        """Return a page of READDIRPLUS of entries that were sent before."""
         body: list[bytes | bytearray] = []
-        # The smallest record has attributes and a name of one byte.
+        # The smallest record: attributes and a name of one byte.
         ends = self._ends[index : index + size // len(NO_ATTRIBUTES) + 2]
         for start, end in itertools.pairwise(ends):
             size -= len(NO_ATTRIBUTES) + end - start
@@ -239,10 +239,10 @@ class Listing:
         lengths = map(len, records)
         self._ends.extend(itertools.accumulate(lengths, initial=self._ends.pop()))
 
-    def _unknown(
+    def _without_known(
         self, entries: Iterable[DirEntry], known: set[str]
     ) -> Iterator[DirEntry]:
-        """Leave out what is known, each name of which comes once at the most."""
+        """Yield the entries without known names, each of which occurs at most once."""
         rest = iter(entries)
         while known and (entry := next(rest, None)) is not None:
             if entry.name in known:
@@ -257,7 +257,7 @@ class Listing:
 
 
 def _hash_of(name: str) -> int:
-    """Return the cookie of a name, the same as long as this process lives."""
+    """Return the cookie of a name; it is stable within this process."""
     if name in DOTS:
         return BY_NAME + len(name) - 1
     return BY_NAME + max(hash(name) & _HASH, len(DOTS))

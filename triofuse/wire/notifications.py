@@ -1,7 +1,7 @@
-"""Notifications: what the server tells the kernel unasked.
+"""Encoders of notifications: messages to the kernel that answer no request.
 
-Each function returns the whole message as a list of buffers for one ``writev``;
-the result of that write is the kernel's answer.
+Each function returns a whole message as a list of buffers for one ``writev``.  The
+kernel's answer is the result of that write.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "encode_notify_store",
 ]
 
-#: The minor version of the protocol that has a notification (linux/fuse.h).
+#: The first minor version of the protocol with a notification (linux/fuse.h).
 SINCE: Final = {
     "poll": 11,
     "inval_inode": 12,
@@ -57,14 +57,15 @@ def _message(
 
 
 def encode_notify_poll(kh: int) -> list[Buffer]:
-    """Wake who polls with ``kh`` (``struct fuse_notify_poll_wakeup_out``)."""
+    """Wake the callers that poll ``kh`` (``struct fuse_notify_poll_wakeup_out``)."""
     return _message(NotifyCode.POLL, layouts.NOTIFY_POLL_WAKEUP_OUT, kh)
 
 
 def encode_notify_inval_inode(nodeid: int, offset: int, length: int) -> list[Buffer]:
-    """Drop cached attributes, and cached data from ``offset`` on unless that is < 0.
+    """Drop cached attributes, and cached data from ``offset`` on.
 
-    ``length`` in bytes; 0 or less is to the end.
+    A negative ``offset`` drops no data.  ``length`` is in bytes; 0 or less means to
+    the end of the file.
     """
     layout = layouts.NOTIFY_INVAL_INODE_OUT
     return _message(NotifyCode.INVAL_INODE, layout, nodeid, offset, length)
@@ -81,7 +82,7 @@ def encode_notify_inval_entry(
 
 
 def encode_notify_expire_entry(parent: int, name: str) -> list[Buffer]:
-    """Let a cached name expire, which keeps what hangs on it."""
+    """Let a cached name expire, but keep its dentry and those below."""
     return encode_notify_inval_entry(parent, name, expire_only=True)
 
 
@@ -104,13 +105,13 @@ def encode_notify_store(nodeid: int, offset: int, data: Buffer) -> list[Buffer]:
 def encode_notify_retrieve(
     notify_unique: int, nodeid: int, offset: int, size: int
 ) -> list[Buffer]:
-    """Ask for cached data; a NOTIFY_REPLY with this ``unique`` brings it."""
+    """Ask for cached data; a NOTIFY_REPLY with this ``unique`` carries it."""
     layout = layouts.NOTIFY_RETRIEVE_OUT
     return _message(NotifyCode.RETRIEVE, layout, notify_unique, nodeid, offset, size)
 
 
 def encode_notify_resend() -> list[Buffer]:
-    """Have all requests sent again that were read but not answered."""
+    """Have the kernel send again all requests that were read but not answered."""
     return _message(NotifyCode.RESEND, layouts.NOTHING)
 
 
@@ -120,7 +121,7 @@ def encode_notify_inc_epoch() -> list[Buffer]:
 
 
 def encode_notify_prune(nodeids: Sequence[int]) -> list[Buffer]:
-    """Have nodes forgotten that nobody uses."""
+    """Have the kernel forget nodes that are not in use."""
     payload = struct.pack(f"={len(nodeids)}Q", *nodeids)
     layout = layouts.NOTIFY_PRUNE_OUT
     return _message(NotifyCode.PRUNE, layout, len(nodeids), payload=payload)

@@ -19,18 +19,18 @@ __all__ = [
 FUSE_KERNEL_VERSION = 7
 FUSE_KERNEL_MINOR_VERSION = 45
 FUSE_ROOT_ID = 1
-#: No read of the device may offer less.
+#: The smallest buffer for a read of the device, bytes.
 FUSE_MIN_READ_BUFFER = 8192
-#: Set in ``unique`` of a request that comes again after NOTIFY_RESEND.
+#: Set in ``unique`` of a request that is sent again after NOTIFY_RESEND.
 FUSE_UNIQUE_RESEND = 1 << 63
-#: Set in ``unique`` of an INTERRUPT, beside that of the request it is about.
+#: Set in ``unique`` of an INTERRUPT; the other bits are those of its request.
 INTERRUPT_BIT = 1
-#: What a read must offer beside max_write: fuse_in_header and fuse_write_in.
+#: The bytes of a WRITE before its data: fuse_in_header and fuse_write_in.
 HEADER_ROOM = 80
 
 
 class Opcode(IntEnum):
-    """What a request asks (``FUSE_*``, fuse_in_header.opcode)."""
+    """The operation of a request (``FUSE_*``, fuse_in_header.opcode)."""
 
     LOOKUP = 1
     FORGET = 2
@@ -89,7 +89,7 @@ class Opcode(IntEnum):
 
 
 class NotifyCode(IntEnum):
-    """What the server tells unasked (``FUSE_NOTIFY_*``, fuse_out_header.error)."""
+    """The kind of a notification (``FUSE_NOTIFY_*``, fuse_out_header.error)."""
 
     POLL = 1
     INVAL_INODE = 2

@@ -1,7 +1,7 @@
-"""The map of the protocol: opcode, decoder, method, encoder, and how to undo.
+"""The table of the protocol: opcode, decoder, method, encoder, undo.
 
-One row for each operation of a filesystem.  mypy checks each row: the decoder
-returns what the method takes, the encoder takes what the method returns.
+It has one row per operation.  mypy checks each row: the decoder returns what the
+method takes, and the encoder takes what the method returns.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Operation:
       decode: Makes the request from a message.
       method: The name of the filesystem's method.
       encode: Makes the body of the reply from value and request.
-      due: What the method is due to return.
-      undo: Returns the requests that take the value back, where the kernel has
-        refused the reply: the caller is gone.
+      due: The types that the method must return.
+      undo: Makes the requests that undo the operation.  They are served if the kernel
+        refuses the reply, because the caller is gone (ENOENT).
     """
 
     opcode: Opcode
@@ -87,11 +87,11 @@ def _row(
     encode: Callable[[T, R], Buffer],
     undo: Callable[[T, R], list[r.Request]] = _undo_nothing,
 ) -> Operation:
-    """Make a row, all columns of which agree on request and value."""
+    """Make a row; the types of its columns must agree."""
     return Operation(opcode, decode, method.__name__, encode, _DUE[encode], undo)
 
 
-#: What is due where an encoder takes it.
+#: The return types that each encoder takes.
 _DUE: dict[Callable[..., Buffer], due.Due] = {
     a.encode_attr: due.ATTR,
     a.encode_entry: due.ENTRY,
@@ -118,11 +118,11 @@ _DUE: dict[Callable[..., Buffer], due.Due] = {
 }
 
 
-# --- Requests whose fields are not just those of the wire
+# --- Requests whose fields differ from those on the wire
 
 _NS = 1_000_000_000
 
-# Plain numbers: ``&`` with a member of an IntFlag costs a whole microsecond.
+# Plain integers: ``&`` with a member of an IntFlag takes a microsecond.
 _GETATTR_FH = int(GetattrFlags.FH)
 _VALID = {member.name: int(member) for member in SetattrValid}
 
@@ -230,14 +230,14 @@ _ROWS = [
 #: All rows by opcode, in the layouts of the newest protocol.
 OPERATIONS: dict[int, Operation] = {row.opcode: row for row in _ROWS}
 
-#: Requests that were shorter: up to which minor, and the decoder of that time.
+#: Requests that are shorter in old protocols: below which minor, and the decoder.
 _OLDER_REQUESTS = [
     (9, Opcode.WRITE, with_payload(r.Write, layouts.WRITE_IN.prefix(24), "size")),
     (12, Opcode.MKNOD, creating(r.Mknod, layouts.MKNOD_IN.prefix(8))),
     (12, Opcode.CREATE, creating(r.Create, layouts.CREATE_IN.prefix(8))),
 ]
 
-#: Reply structs that were shorter: up to which minor, the size then and now.
+#: Reply structs that are shorter: below which minor, the old size, the layout.
 _OLDER_REPLIES: list[tuple[int, Callable[[Any, Any], Buffer], int, layouts.Layout]] = [
     (4, e.encode_statfs, 48, layouts.STATFS_OUT),
     (9, a.encode_attr, 96, layouts.ATTR_OUT),
@@ -252,11 +252,11 @@ _SETXATTR_SHORT: Decoder[r.Request] = with_payload(
 
 
 def operations_for(minor: int, flags: InitFlags) -> dict[int, Operation]:
-    """Return all rows by opcode, in the layouts that were agreed on.
+    """Return all rows by opcode, in the layouts that were negotiated.
 
     Args:
       minor: The protocol in use is 7.minor.
-      flags: What was granted in INIT.
+      flags: The flags granted in INIT.
     """
     rows = dict(OPERATIONS)
     for before, opcode, decode in _OLDER_REQUESTS:

@@ -1,7 +1,7 @@
-"""What each operation is due to return, and what is wrong with something else.
+"""The types that each method must return, and messages about wrong values.
 
-The law: nothing here runs unless a reply could not be sent.  A message completes the
-sentence "Hello.lookup() returned ...", so that it says what the author did.
+The law: nothing here runs unless a reply could not be encoded.  A message completes
+the sentence "Hello.lookup() returned ...", so it says what the author did.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from triofuse.filesystem.replies import (
 
 __all__ = ["Due", "ReplyError", "mistake_in_entry", "shown"]
 
-#: The types of the standard library that show their bytes.
+#: The standard types whose repr shows their bytes.
 _BYTES: Final = (bytes, bytearray, memoryview)
 
-#: Characters of a value that an error shows.
+#: The most characters of a value in an error.
 _SHOWN: Final = 80
 
 
 class ReplyError(ValueError):
-    """A filesystem returned what cannot be sent.
+    """A filesystem returned a value that cannot be sent.
 
     The message completes the sentence "Hello.lookup() returned ...".
     """
@@ -41,12 +41,12 @@ class ReplyError(ValueError):
 
 @attrs.frozen
 class Due:
-    """What an operation is due to return.
+    """What a method must return.
 
     Attributes:
-      types: One of these.
-      words: That in words, with its article: ``an Entry``.
-      remedy: What else may be meant, or what makes the right thing.
+      types: The accepted types.
+      words: Their names for a message, with an article: ``an Entry``.
+      remedy: What to do instead: another meaning, or a conversion.
     """
 
     types: tuple[type, ...]
@@ -54,16 +54,16 @@ class Due:
     remedy: str = ""
 
     def check(self, value: object) -> None:
-        """See whether a value is of a type that is due.
+        """Check that a value has an accepted type.
 
         Raises:
-          ReplyError: It is not.
+          ReplyError: It has not.
         """
         if not isinstance(value, self.types):
             raise ReplyError(self.instead_of(value))
 
     def mistake_in(self, value: object) -> str | None:
-        """Return what is wrong with a value that could not be sent, if that is plain."""
+        """Return what is wrong with a value that could not be sent, None if unknown."""
         match value:
             case (Entry() as entry, Opened() as opened):
                 return _mistake_in_fields(entry) or _mistake_in_fields(opened)
@@ -78,7 +78,7 @@ class Due:
 
 
 def shown(value: object) -> str:
-    """Return a value in few words, with its type where that does not show."""
+    """Return a short repr of a value, with its type if the repr does not show it."""
     if value is None:
         return "None"
     text = repr(value)
@@ -89,7 +89,7 @@ def shown(value: object) -> str:
     return text
 
 
-#: Fields of 32 bits, as in linux/fuse.h; the others have 64.
+#: The fields of 32 bits in linux/fuse.h; all others have 64.
 _FIELDS_OF_32_BITS: Final = frozenset(
     {
         "backing_id",
@@ -113,7 +113,7 @@ _WITH_FIELDS: Final = (Entry, FileAttr, FileData, Opened, Statfs, FileLock, DirE
 
 
 def _mistake_in_fields(value: object) -> str | None:
-    """Return which field of a reply cannot be sent, None where all can."""
+    """Return which field of a reply cannot be sent, None if all can."""
     if not isinstance(value, _WITH_FIELDS):
         return None
     article = "an" if isinstance(value, (Entry, Opened)) else "a"
@@ -125,7 +125,7 @@ def _mistake_in_fields(value: object) -> str | None:
 
 
 def _mistake_in_field(name: str, given: Any) -> str | None:
-    """Return what is wrong with a field, after its name."""
+    """Return what is wrong with a field, without its name; None if nothing is."""
     if name == "attr":
         if isinstance(given, FileAttr):
             inner = _mistake_in_fields(given)
@@ -142,7 +142,7 @@ def _mistake_in_field(name: str, given: Any) -> str | None:
     return _mistake_in_number(name, given)
 
 
-#: Fields that are left out with None.
+#: Fields that may be None.
 _MAY_BE_NONE = frozenset({"blocks", "btime_ns", "offset", "backing_fd"})
 
 
@@ -177,7 +177,7 @@ def _mistake_in_number(name: str, given: object) -> str | None:
 
 
 def mistake_in_entry(entry: object) -> str | None:
-    """Return what is wrong with what a listing has in place of an entry."""
+    """Return what is wrong with an item of a listing, None if nothing is."""
     if not isinstance(entry, DirEntry):
         return f"{shown(entry)} in a listing; a DirEntry is due"
     found: object = entry.entry

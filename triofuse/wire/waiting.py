@@ -1,9 +1,9 @@
-"""Which notification may wait in the kernel for which request to be answered.
+"""Which notification may block in the kernel until which request is answered.
 
-The law: a notification waits for a lock of the kernel's, a request is answered while
-its caller holds some.  Where these meet, the notification must come after the reply.
+The law: a notification blocks on locks in the kernel that the caller of a request may
+hold until the reply.  Where these overlap, the reply must be sent first.
 
-What is not in the table holds nothing that any notification wants.
+A request that is not in the table holds no lock that a notification takes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["may_wait_for"]
 
 
 @attrs.frozen
-class _Held:
-    """What the caller of a request may hold, by nodeid.
+class _LocksHeld:
+    """The kernel locks that the caller of a request may hold, by nodeid.
 
     Attributes:
-      inodes: Inodes that are locked (``inode_lock()``): the directory of a name.
-      pages: Inodes of which pages are locked, or are not written back meanwhile.
+      inodes: Locked inodes (``inode_lock()``), such as the directory of a name.
+      pages: Inodes with locked pages, or with writeback suspended.
       unnamed: Whether an inode may be locked that the request does not name.
     """
 
@@ -34,52 +34,52 @@ class _Held:
     unnamed: bool = False
 
 
-_NOTHING = _Held()
+_NOTHING = _LocksHeld()
 
 
-def _inode(request: r.Request) -> _Held:
-    return _Held(frozenset({request.nodeid}))
+def _inode(request: r.Request) -> _LocksHeld:
+    return _LocksHeld(frozenset({request.nodeid}))
 
 
-def _inode_and_pages(request: r.Request) -> _Held:
+def _inode_and_pages(request: r.Request) -> _LocksHeld:
     nodes = frozenset({request.nodeid})
-    return _Held(nodes, nodes)
+    return _LocksHeld(nodes, nodes)
 
 
-def _pages(request: r.Request) -> _Held:
-    return _Held(pages=frozenset({request.nodeid}))
+def _pages(request: r.Request) -> _LocksHeld:
+    return _LocksHeld(pages=frozenset({request.nodeid}))
 
 
-def _victim(request: r.Request) -> _Held:
+def _victim(request: r.Request) -> _LocksHeld:
     return attrs.evolve(_inode(request), unnamed=True)
 
 
-def _renamed(request: r.Rename) -> _Held:
-    return _Held(frozenset({request.nodeid, request.newdir}), unnamed=True)
+def _renamed(request: r.Rename) -> _LocksHeld:
+    return _LocksHeld(frozenset({request.nodeid, request.newdir}), unnamed=True)
 
 
-def _linked(request: r.Link) -> _Held:
-    return _Held(frozenset({request.nodeid, request.oldnodeid}))
+def _linked(request: r.Link) -> _LocksHeld:
+    return _LocksHeld(frozenset({request.nodeid, request.oldnodeid}))
 
 
-def _copied(request: r.CopyFileRange) -> _Held:
-    return _Held(frozenset({request.nodeid_out}))
+def _copied(request: r.CopyFileRange) -> _LocksHeld:
+    return _LocksHeld(frozenset({request.nodeid_out}))
 
 
-def _opened(request: r.Open) -> _Held:
-    """fuse_set_nowrite() in fuse_open(), and chattr(1), which opens under the lock."""
+def _opened(request: r.Open) -> _LocksHeld:
+    """Source: fuse_set_nowrite() in fuse_open(); chattr(1) opens under the lock."""
     return _inode_and_pages(request) if request.flags & os.O_TRUNC else _inode(request)
 
 
-def _set(request: r.Setattr) -> _Held:
-    """fuse_set_nowrite() in fuse_do_setattr(), for truncate(2)."""
+def _set(request: r.Setattr) -> _LocksHeld:
+    """Source: fuse_set_nowrite() in fuse_do_setattr(), for truncate(2)."""
     return _inode(request) if request.size is None else _inode_and_pages(request)
 
 
-#: By the class of a request.  The locks are those of fs/namei.c, fs/readdir.c,
-#: fs/attr.c, fs/xattr.c and fs/fuse; attributes and access control lists are asked
-#: for under the directory's lock by may_create() and may_delete().
-_HELD: Final[dict[type[r.Request], Callable[[Any], _Held]]] = {
+#: By the class of the request.  The locks are those of fs/namei.c, fs/readdir.c,
+#: fs/attr.c, fs/xattr.c and fs/fuse.  may_create() and may_delete() ask for attributes
+#: and access control lists under the directory's lock.
+_LOCKS_HELD: Final[dict[type[r.Request], Callable[[Any], _LocksHeld]]] = {
     r.Lookup: _inode,
     r.Create: _inode,
     r.Mknod: _inode,
@@ -112,35 +112,37 @@ _HELD: Final[dict[type[r.Request], Callable[[Any], _Held]]] = {
 
 
 @attrs.frozen
-class _Wanted:
-    """What a notification waits for, by nodeid."""
+class _LocksWanted:
+    """The kernel locks that a notification takes, by nodeid."""
 
     inodes: tuple[int, ...] = ()
     pages: tuple[int, ...] = ()
     child: int = 0
 
 
-#: By the method of the notifier, from its arguments: fuse_notify() in fs/fuse/dev.c.
-_WANTED: Final[dict[str, Callable[..., _Wanted]]] = {
-    "inval_inode": lambda nodeid, *_: _Wanted(pages=(nodeid,)),
-    "inval_entry": lambda parent, _: _Wanted(inodes=(parent,)),
-    "expire_entry": lambda parent, _: _Wanted(inodes=(parent,)),
-    "delete": lambda parent, child, _: _Wanted(inodes=(parent, child), child=child),
-    "store": lambda nodeid, *_: _Wanted(pages=(nodeid,)),
-    "prune": lambda nodeids: _Wanted(pages=tuple(nodeids)),
+#: By method of the notifier, from its arguments.  fuse_notify() in fs/fuse/dev.c.
+_LOCKS_WANTED: Final[dict[str, Callable[..., _LocksWanted]]] = {
+    "inval_inode": lambda nodeid, *_: _LocksWanted(pages=(nodeid,)),
+    "inval_entry": lambda parent, _: _LocksWanted(inodes=(parent,)),
+    "expire_entry": lambda parent, _: _LocksWanted(inodes=(parent,)),
+    "delete": lambda parent, child, _: _LocksWanted(
+        inodes=(parent, child), child=child
+    ),
+    "store": lambda nodeid, *_: _LocksWanted(pages=(nodeid,)),
+    "prune": lambda nodeids: _LocksWanted(pages=tuple(nodeids)),
 }
 
 
 def may_wait_for(request: r.Request, method: str, arguments: tuple[Any, ...]) -> bool:
-    """Whether a notification may wait until this request is answered.
+    """Whether a notification may block until this request is answered.
 
     Args:
       request: A request that is being served.
-      method: What is called of the notifier.
-      arguments: With what.
+      method: The name of the notifier's method.
+      arguments: The arguments of that method.
     """
-    held = _HELD.get(type(request), lambda _: _NOTHING)(request)
-    wanted = _WANTED[method](*arguments)
+    held = _LOCKS_HELD.get(type(request), lambda _: _NOTHING)(request)
+    wanted = _LOCKS_WANTED[method](*arguments)
     if wanted.child and held.unnamed:
         return True
     return not (

@@ -1,4 +1,4 @@
-"""A model of a session: handlers that do what the policy says, on an event loop of ours.
+"""A model of a session: handlers that follow the policy, on a simulated event loop.
 
 It stands for `Handlers`, trio and the kernel, and takes every order of events that
 these could bring.  What holds is asserted after each step, from the model's own books.
@@ -48,7 +48,7 @@ _HEADER = struct.Struct("=24xI12x")
 
 @attrs.define(eq=False)
 class Task:
-    """What a handler waits with, or for."""
+    """A handler's task: its request, and what it waits for."""
 
     handler: Handler
     received: ReceivedRequest | None = None
@@ -121,7 +121,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def turn(self, data: st.DataObject) -> None:
-        """Have each runnable task go on once, as one turn of the event loop."""
+        """Run each runnable task once, as one turn of the event loop."""
         start = self.clock
         for task in data.draw(st.permutations(self.ready())):
             if task in self.ready():
@@ -130,7 +130,7 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """Have tasks go on until all wait: nothing that can be done is left."""
+        """Run tasks until all of them wait."""
         for _ in range(200):
             for task in self.ready():
                 if task in self.ready():
@@ -200,7 +200,7 @@ class Model(RuleBasedStateMachine):
         )
 
     def charged(self) -> Counter[int]:
-        """Return those, and what handlers were woken with."""
+        """Return the same, and the requests with which handlers were woken."""
         return self.blocked() + Counter(
             user_of(task.received)
             for task in self.tasks

@@ -1,6 +1,6 @@
-"""The policy of the handlers, explored by a model; and that the model would notice.
+"""The scheduling policy, explored by a model; mutants show that the model finds faults.
 
-``TRIOFUSE_FUZZ=20 pytest --timeout 3600 tests/session/scheduling`` takes 190,000 steps.
+``TRIOFUSE_FUZZ=20 pytest tests/session/scheduling`` takes 190,000 steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Patch = pytest.MonkeyPatch
 
 
 def explore(examples: int, phases: list[Phase]) -> None:
-    """Drive the model that often; raise what it has found."""
+    """Run so many examples of the model; raise the failure it has found."""
     run_state_machine_as_test(
         Model,
         settings=settings(fuzzed(examples), stateful_step_count=100, phases=phases),
@@ -60,7 +60,7 @@ def nobody_is_promoted(patch: Patch) -> None:
 
 
 def nobody_wakes_for_what_is_queued(patch: Patch) -> None:
-    """The first hang: requests were left in the queue while a handler paused."""
+    """The first hang: requests stayed queued while a handler paused."""
 
     def wake(policy: Policy) -> Handler | None:
         queued, policy._queued = policy._queued, {}
@@ -74,7 +74,7 @@ def nobody_wakes_for_what_is_queued(patch: Patch) -> None:
 
 
 def a_lock_that_a_follower_takes_wakes_nobody(patch: Patch) -> None:
-    """The second: it was queued, and blocked while another request was queued."""
+    """The second hang: a queued request started and blocked, another stayed queued."""
 
     def block(policy: Policy, handler: Handler, user: int | None) -> bool:
         needed = block_as_ever(policy, handler, user)

@@ -1,4 +1,4 @@
-"""Requests that wait, in a line for each user."""
+"""The queue: a line of requests for each user."""
 
 from __future__ import annotations
 

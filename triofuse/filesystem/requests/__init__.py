@@ -1,4 +1,4 @@
-"""The requests of the kernel, one class an operation."""
+"""The requests of the kernel, one class per operation."""
 
 from __future__ import annotations
 

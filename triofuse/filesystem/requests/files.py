@@ -36,8 +36,8 @@ class Open(Request):
     """Open a regular file (``struct fuse_open_in``, open(2)).
 
     Attributes:
-      flags: Of open(2), without O_CREAT, O_EXCL and O_NOCTTY; O_TRUNC only with
-        ``InitFlags.ATOMIC_O_TRUNC``, else a SETATTR of the size follows.
+      flags: The flags of open(2), without O_CREAT, O_EXCL and O_NOCTTY.  O_TRUNC only
+        with ``InitFlags.ATOMIC_O_TRUNC``; without that a SETATTR of the size follows.
       open_flags: `OpenInFlags`.
     """
 
@@ -58,10 +58,10 @@ class Read(Request):
     Attributes:
       fh: The file handle.
       offset: Bytes from the start of the file.
-      size: Bytes wanted, at most 1 MiB as negotiated.
+      size: Bytes wanted; at most the negotiated ``max_write``, in whole pages.
       read_flags: `ReadFlags`.
-      lock_owner: Whose locks count, with ``ReadFlags.LOCKOWNER``.
-      flags: Of open(2).
+      lock_owner: The lock owner of the caller, with ``ReadFlags.LOCKOWNER``.
+      flags: The flags of open(2).
     """
 
     fh: int
@@ -75,8 +75,8 @@ class Read(Request):
 class Readdir(Read):
     """List an open directory (``struct fuse_read_in``, getdents(2)).
 
-    ``offset`` is the cookie of the last entry that the kernel has, ``size`` the
-    room for records; the runtime looks after both.
+    ``offset`` is the cookie of the last entry that the kernel has; ``size`` is the
+    space for records.  The runtime handles both.
     """
 
     __slots__ = ()
@@ -94,14 +94,15 @@ class Write(Request):
 
     Attributes:
       fh: The file handle.
-      offset: Bytes from the start of the file; already the end for O_APPEND.
+      offset: Bytes from the start of the file.  For O_APPEND the kernel has set it to
+        the end.
       size: Bytes of data.
-      write_flags: `WriteFlags`; with ``CACHE`` the kernel writes back on its own,
+      write_flags: `WriteFlags`; with ``CACHE`` the kernel writes back its cache,
         through any handle that is open for writing.
-      lock_owner: Whose locks count, with ``WriteFlags.LOCKOWNER``.
-      flags: Of open(2).
-      data: The bytes, a view of the receive buffer: the handler's until it
-        returns.  Copy what is to stay.
+      lock_owner: The lock owner of the caller, with ``WriteFlags.LOCKOWNER``.
+      flags: The flags of open(2).
+      data: The bytes, a view of the receive buffer.  It is valid until the method
+        returns; copy what you keep.
     """
 
     fh: int
@@ -115,11 +116,11 @@ class Write(Request):
 
 @attrs.define(eq=False, repr=False)
 class Flush(Request):
-    """A descriptor of an open file is closed (``struct fuse_flush_in``, close(2)).
+    """One descriptor of an open file is closed (``struct fuse_flush_in``, close(2)).
 
     Attributes:
-      fh: The file handle.  A file may be flushed often: dup(2), fork(2).
-      lock_owner: The owner whose POSIX locks on the file end here.
+      fh: The file handle.  It may be flushed several times: dup(2), fork(2).
+      lock_owner: The owner whose POSIX locks on the file are dropped.
     """
 
     fh: int
@@ -131,8 +132,8 @@ class Release(Request):
     """The last descriptor of an open file is gone (``struct fuse_release_in``).
 
     Attributes:
-      fh: The file handle: used here for the last time.
-      flags: Of open(2).
+      fh: The file handle; this is its last use.
+      flags: The flags of open(2).
       release_flags: `ReleaseFlags`.
       lock_owner: The owner of flock(2) locks, with ``FLOCK_UNLOCK``.
     """
@@ -155,7 +156,8 @@ class Fsync(Request):
 
     Attributes:
       fh: The file handle.
-      fsync_flags: `FsyncFlags`: with FDATASYNC only what reading needs.
+      fsync_flags: `FsyncFlags`; with FDATASYNC only data, and metadata needed to read
+        it.
     """
 
     fh: int
@@ -170,11 +172,11 @@ class Fsyncdir(Fsync):
 
 @attrs.define(eq=False, repr=False)
 class Getlk(Request):
-    """Ask what stands in the way of a lock (``struct fuse_lk_in``, F_GETLK).
+    """Find a lock that conflicts (``struct fuse_lk_in``, F_GETLK).
 
     Attributes:
       fh: The file handle.
-      owner: Who asks: an opaque number, equal for equal owners.
+      owner: The lock owner: an opaque number, equal for equal owners.
       lock: The lock in question.
       lk_flags: `LockFlags`.
     """
@@ -192,9 +194,9 @@ class Setlk(Getlk):
 
 
 class Setlkw(Getlk):
-    """Take or drop a lock, waiting for it (F_SETLKW; flock(2)).
+    """Take or drop a lock, and block while it conflicts (F_SETLKW; flock(2)).
 
-    LOCK_UN comes this way as well where LOCK_NB is not given with it.
+    LOCK_UN without LOCK_NB is sent as this request, too.
     """
 
     __slots__ = ()
@@ -202,16 +204,16 @@ class Setlkw(Getlk):
 
 @attrs.define(eq=False, repr=False)
 class Ioctl(Request):
-    """Do what ioctl(2) asks on a file or directory (``struct fuse_ioctl_in``).
+    """Do a command of ioctl(2) on a file or directory (``struct fuse_ioctl_in``).
 
     Attributes:
       fh: The handle of the file or directory.
       flags: `IoctlFlags`.
       cmd: The command number.
-      arg: The third argument of ioctl(2), an address of the caller's.
-      in_size: Bytes of ``data``.
-      out_size: The most bytes that may be answered.
-      data: What the caller passed in, the handler's until it returns.
+      arg: The third argument of ioctl(2), an address in the caller's memory.
+      in_size: Size of ``data``, bytes.
+      out_size: The most bytes of the reply's data.
+      data: The bytes from the caller; valid until the method returns.
     """
 
     fh: int
@@ -229,9 +231,9 @@ class Poll(Request):
 
     Attributes:
       fh: The file handle.
-      kh: The kernel's number for whoever waits; a wake-up names it.
-      flags: `PollFlags`: with SCHEDULE_NOTIFY somebody waits for a wake-up.
-      events: ``select.POLLIN`` and so on: what is asked for.
+      kh: The kernel's poll handle of the open file; pass it to ``Notifier.poll``.
+      flags: `PollFlags`; with SCHEDULE_NOTIFY the caller waits for a wake-up.
+      events: The events that the caller asks for: ``select.POLLIN`` and so on.
     """
 
     fh: int
@@ -242,7 +244,7 @@ class Poll(Request):
 
 @attrs.define(eq=False, repr=False)
 class Fallocate(Request):
-    """Change the space of a file (``struct fuse_fallocate_in``, fallocate(2)).
+    """Allocate or free space of a file (``struct fuse_fallocate_in``, fallocate(2)).
 
     Attributes:
       fh: The file handle.
@@ -263,8 +265,8 @@ class Lseek(Request):
 
     Attributes:
       fh: The file handle.
-      offset: Where to start, bytes.
-      whence: ``os.SEEK_DATA`` or ``os.SEEK_HOLE``; the kernel does the rest.
+      offset: The start of the search, bytes.
+      whence: ``os.SEEK_DATA`` or ``os.SEEK_HOLE``; the kernel handles all others.
     """
 
     fh: int
@@ -277,13 +279,13 @@ class CopyFileRange(Request):
     """Copy between two files of this mount (``struct fuse_copy_file_range_in``).
 
     Attributes:
-      fh_in: The handle of the source, which is ``nodeid``.
-      off_in: Where to read, bytes.
-      nodeid_out: The destination.
-      fh_out: Its handle.
-      off_out: Where to write, bytes.
+      fh_in: The handle of the source, whose node is ``nodeid``.
+      off_in: The offset in the source, bytes.
+      nodeid_out: The node of the destination.
+      fh_out: The handle of the destination.
+      off_out: The offset in the destination, bytes.
       len: Bytes to copy.
-      flags: Of copy_file_range(2); 0 so far.
+      flags: The flags of copy_file_range(2); 0 so far.
     """
 
     fh_in: int
@@ -300,8 +302,8 @@ class Bmap(Request):
     """Find a block of a file on the device (``struct fuse_bmap_in``, FIBMAP).
 
     Attributes:
-      block: The block of the file.
-      blocksize: Bytes.
+      block: The number of the block in the file.
+      blocksize: The size of a block, bytes.
     """
 
     block: int

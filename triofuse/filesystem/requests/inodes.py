@@ -27,8 +27,8 @@ class Forget(Request):
     """The kernel drops a node from its cache (``struct fuse_forget_in``).
 
     Attributes:
-      nlookup: How much to take off the lookup count of ``nodeid``.  At 0 the
-        kernel knows the node no more.
+      nlookup: The number to subtract from the lookup count of ``nodeid``.  At 0 the
+        kernel has forgotten the node.
     """
 
     nlookup: int
@@ -49,13 +49,13 @@ class Getattr(Request):
 
 @attrs.define(eq=False, repr=False)
 class Statx(Request):
-    """Return the attributes of an inode with its birth (``struct fuse_statx_in``).
+    """Return the attributes of an inode, with birth time (``struct fuse_statx_in``).
 
     Attributes:
       getattr_flags: `GetattrFlags`.
       fh: The handle of an open regular file, or None.
-      sx_flags: Of statx(2); 0 in all kernels so far.
-      sx_mask: `StatxMask`: what is wanted; answer with what there is.
+      sx_flags: The flags of statx(2); 0 in all kernels so far.
+      sx_mask: `StatxMask`, the wanted attributes; return those you have.
     """
 
     getattr_flags: int
@@ -68,19 +68,19 @@ class Statx(Request):
 class Setattr(Request):
     """Change attributes of an inode (``struct fuse_setattr_in``).
 
-    chmod, chown, truncate and utimens all come this way.  What is None is to
-    stay; when nothing is given, just answer with the attributes.
+    Sent for chmod, chown, truncate and utimens.  Do not change what is None.  If all
+    is None, just return the attributes.
 
     Attributes:
-      valid: `SetattrValid`: what is given, and ``ATIME_NOW``, ``MTIME_NOW``,
+      valid: `SetattrValid`: the given fields, and ``ATIME_NOW``, ``MTIME_NOW``,
         ``KILL_SUIDGID``.
       fh: The handle of an open file, or None.
       size: The new size, bytes.
-      lock_owner: Whose locks count for a change of size.
+      lock_owner: The lock owner of the caller, for a change of size.
       atime_ns: The new time of access, nanoseconds since the epoch (with
-        ``ATIME_NOW`` the kernel's idea of now).
+        ``ATIME_NOW`` the kernel's current time).
       mtime_ns: The new time of modification, likewise.
-      ctime_ns: The new time of change; only sent by a writeback cache.
+      ctime_ns: The new time of change; only sent with WRITEBACK_CACHE.
       mode: The new permissions, with the file type.
       new_uid: The new owner.
       new_gid: The new group.
@@ -106,7 +106,7 @@ class Readlink(Request):
 
 @attrs.define(eq=False, repr=False)
 class Access(Request):
-    """Check whether the caller may (``struct fuse_access_in``, access(2)).
+    """Check the caller's permissions (``struct fuse_access_in``, access(2)).
 
     Attributes:
       mask: ``os.R_OK``, ``os.W_OK`` and ``os.X_OK``; 0 is ``os.F_OK``.
@@ -116,7 +116,7 @@ class Access(Request):
 
 
 class StatfsRequest(Request):
-    """Return the state of the filesystem that holds ``nodeid`` (FUSE_STATFS)."""
+    """Return size and free space of the filesystem of ``nodeid`` (FUSE_STATFS)."""
 
     __slots__ = ()
 
@@ -132,11 +132,11 @@ class Setxattr(Request):
     """Set an extended attribute (``struct fuse_setxattr_in``, setxattr(2)).
 
     Attributes:
-      size: Of the value, bytes.
+      size: Size of the value, bytes.
       flags: `SetxattrFlags`.
       setxattr_flags: `SetxattrInFlags`.
       name: The full name: ``user.comment``.
-      value: The value, the handler's until it returns; copy what is to stay.
+      value: The value; valid until the method returns, copy what you keep.
     """
 
     size: int
@@ -151,8 +151,8 @@ class Getxattr(Request):
     """Return an extended attribute (``struct fuse_getxattr_in``, getxattr(2)).
 
     Attributes:
-      size: Of the caller's buffer, bytes; 0 asks for the size.  The runtime
-        looks after both.
+      size: Size of the caller's buffer, bytes; 0 asks for the size of the value.  The
+        runtime handles both.
       name: The full name.
     """
 
@@ -165,7 +165,7 @@ class Listxattr(Request):
     """Return the names of the extended attributes (listxattr(2)).
 
     Attributes:
-      size: Of the caller's buffer, as in `Getxattr`.
+      size: Size of the caller's buffer, as in `Getxattr`.
     """
 
     size: int

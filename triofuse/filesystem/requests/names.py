@@ -1,4 +1,4 @@
-"""Requests about names: ``nodeid`` is the directory, names are as in os.listdir."""
+"""Requests about names in the directory ``nodeid``; names as of os.listdir."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Lookup(Request):
     """Find ``name`` in the directory ``nodeid`` (FUSE_LOOKUP).
 
     Attributes:
-      name: The name.  ``.`` and ``..`` only with ``InitFlags.EXPORT_SUPPORT``, for
-        file handles: ``.`` is the node itself, which may be a file, and which the
-        kernel may have forgotten (ESTALE if it is gone); ``..`` is its parent.
+      name: The name.  With ``InitFlags.EXPORT_SUPPORT`` also ``.`` and ``..``, to
+        resolve file handles.  ``.`` is the node itself: it may be a file, and the
+        kernel may have forgotten it (ESTALE if it is gone).  ``..`` is its parent.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Unlink(Request):
     """Remove the file ``name`` (FUSE_UNLINK, unlink(2)).
 
     Attributes:
-      name: The name.  Open files and known nodes stay usable without it.
+      name: The name.  Open files and nodes with a lookup count stay usable.
     """
 
     name: str
@@ -91,9 +91,9 @@ class Symlink(Request):
 
     Attributes:
       name: The name.
-      target: What readlink(2) shall return.
+      target: The text that readlink(2) returns.
       security_contexts: Extended attributes to set at once (FUSE_SECURITY_CTX).
-      groups: Supplementary groups of the caller that matter
+      groups: The supplementary groups of the caller that are relevant
         (FUSE_CREATE_SUPP_GROUP).
     """
 
@@ -108,12 +108,12 @@ class Mkdir(Request):
     """Make the directory ``name`` (``struct fuse_mkdir_in``, mkdir(2)).
 
     Attributes:
-      mode: Permissions.  The kernel has applied ``umask`` already, but with
+      mode: Permissions.  The kernel has applied ``umask`` already, except with
         ``InitFlags.DONT_MASK``.
-      umask: Of the caller.
+      umask: The umask of the caller.
       name: The name.
       security_contexts: Extended attributes to set at once (FUSE_SECURITY_CTX).
-      groups: Supplementary groups of the caller that matter
+      groups: The supplementary groups of the caller that are relevant
         (FUSE_CREATE_SUPP_GROUP).
     """
 
@@ -131,10 +131,10 @@ class Mknod(Request):
     Attributes:
       mode: File type and permissions, as in `Mkdir`.
       rdev: The device number, as of ``os.makedev``.
-      umask: Of the caller.
+      umask: The umask of the caller.
       name: The name.
       security_contexts: Extended attributes to set at once (FUSE_SECURITY_CTX).
-      groups: Supplementary groups of the caller that matter
+      groups: The supplementary groups of the caller that are relevant
         (FUSE_CREATE_SUPP_GROUP).
     """
 
@@ -151,13 +151,13 @@ class Create(Request):
     """Make the regular file ``name`` and open it (``struct fuse_create_in``).
 
     Attributes:
-      flags: Of open(2): ``os.O_RDWR`` and so on.
+      flags: The flags of open(2): ``os.O_RDWR`` and so on.
       mode: File type (regular) and permissions, as in `Mkdir`.
-      umask: Of the caller.
+      umask: The umask of the caller.
       open_flags: `OpenInFlags`.
       name: The name.
       security_contexts: Extended attributes to set at once (FUSE_SECURITY_CTX).
-      groups: Supplementary groups of the caller that matter
+      groups: The supplementary groups of the caller that are relevant
         (FUSE_CREATE_SUPP_GROUP).
     """
 
@@ -173,7 +173,7 @@ class Create(Request):
 class Tmpfile(Create):
     """Make a regular file without a name and open it (FUSE_TMPFILE, O_TMPFILE).
 
-    ``nodeid`` is the directory whose filesystem it is to be in; ``name`` is ``/``.
+    ``nodeid`` is the directory that open(2) named; ``name`` is ``/``.
     """
 
     __slots__ = ()

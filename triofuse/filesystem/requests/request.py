@@ -1,4 +1,4 @@
-"""What every request carries."""
+"""The base class of all requests, with the fields of the header."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ __all__ = ["Request"]
 
 @attrs.define(eq=False, repr=False)
 class Request:
-    """A request of the kernel, in the order of its fields on the wire.
+    """A request of the kernel, with its fields in the order of the wire.
 
     Source: ``struct fuse_in_header`` in linux/fuse.h.
 
     Attributes:
-      unique: The kernel's number for this request; unique while it is pending.
-      nodeid: The inode it is about; 1 is the root.  For requests about a name,
-        the directory that holds it.
-      uid: Of the calling thread (its filesystem uid); 0 where the kernel acts on
-        its own: RELEASE, writeback.  With ``InitFlags.ALLOW_IDMAP`` it is 2**32-1,
-        but where an inode is made: there it is the owner, as the mount maps it.
-      gid: Likewise.
-      pid: Of the calling thread, in the reader's PID namespace; 0 likewise.
+      unique: The kernel's number for this request; unique while it is in flight.
+      nodeid: The inode; 1 is the root.  In requests about a name, the directory of
+        that name.
+      uid: The filesystem uid of the calling thread; 0 if the kernel acts by itself
+        (RELEASE, writeback).  With ``InitFlags.ALLOW_IDMAP`` it is 2**32-1, except in
+        requests that make an inode: there it is the new owner, mapped by the mount.
+      gid: The filesystem gid, likewise.
+      pid: The calling thread, in the PID namespace of the process that reads the
+        device; 0 if the kernel acts by itself.
     """
 
     unique: int
@@ -30,8 +31,8 @@ class Request:
     gid: int
     pid: int
 
-    # Once for all of them: attrs would write both anew for each of 50 classes, and
-    # all of that would stay in memory, mostly unused.
+    # Written once here: attrs would generate both methods for each of 50 classes,
+    # which takes memory and is mostly unused.
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:

@@ -1,1 +1,1 @@
-"""One request, from its bytes to its reply: decode, call, encode, send."""
+"""Answers one request: decode, call the filesystem, encode, send."""

@@ -1,8 +1,8 @@
-"""Passthrough: which open files have another file behind them, and its id.
+"""Passthrough: the backing file of each open inode, and its backing id.
 
-The law is the kernel's: an inode is open with a file behind it or without one, never
-both at a time, and there is one such file (``fuse_file_io_open()`` in
-fs/fuse/iomode.c).  So the first open of a node decides until the last is released.
+The law is the kernel's: all opens of an inode use the same backing file, or none of
+them uses one (``fuse_file_io_open()`` in fs/fuse/iomode.c).  So the first open of a
+node decides until the last is released.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Backings"]
 
 _log = logging.getLogger("triofuse")
 
-#: FOPEN_PASSTHROUGH_MASK of fs/fuse/iomode.c: what may stand beside PASSTHROUGH.
+#: The flags allowed with PASSTHROUGH: FOPEN_PASSTHROUGH_MASK of fs/fuse/iomode.c.
 _BESIDE = int(
     OpenFlags.DIRECT_IO | OpenFlags.PARALLEL_DIRECT_WRITES | OpenFlags.NOFLUSH
 )
@@ -33,17 +33,17 @@ _KEEP_CACHE = int(OpenFlags.KEEP_CACHE)
 
 _NOT = "no passthrough, the filesystem reads and writes: %s"
 
-#: What the first attempt says about all that would follow: no CAP_SYS_ADMIN, or a
-#: device that has no such ioctl(2).
+#: Errors that every later attempt would get too: no CAP_SYS_ADMIN, or a device without
+#: this ioctl(2).
 _FOR_GOOD = frozenset({errno.EPERM, errno.ENOTTY, errno.EOPNOTSUPP})
 
-#: What is nobody's mistake: the above, and files on a filesystem stacked too deep.
+#: Errors that are no bug: the above, and filesystems that are stacked too deep.
 _EXPECTED = _FOR_GOOD | {errno.ELOOP}
 
 
 @attrs.define(eq=False, repr=False)
 class _Node:
-    """An inode that is open: how often, and the file behind it, if there is one."""
+    """An open inode: its number of opens, and its backing file, if any."""
 
     backing: BackingId | None
     opens: int = 0
@@ -51,28 +51,28 @@ class _Node:
 
 @attrs.define(eq=False, repr=False)
 class Backings:
-    """Keeps the ids of the files behind open files, one an inode.
+    """Keeps one backing id for each open inode.
 
-    Where passthrough cannot be had, files are opened without it.  The log says once
-    that it can be had, and once why it cannot.
+    If passthrough is not possible, files are opened without it.  It is logged once that
+    passthrough works, and once why it does not.
     """
 
     _register: Callable[[int], BackingId]
     _granted: bool
     _nodes: dict[int, _Node] = attrs.field(factory=dict, init=False)
-    #: Whether trying again is in vain.
+    #: Whether every later attempt would fail too.
     _refused: bool = attrs.field(default=False, init=False)
     _told: set[str] = attrs.field(factory=set, init=False)
 
     def opened(self, nodeid: int, opened: Opened) -> Opened:
-        """Return what is to be answered, and count the open.
+        """Count an open; return the reply with flags and id for passthrough, if any.
 
         Args:
-          nodeid: What was opened.
-          opened: What the filesystem answers.
+          nodeid: The node that was opened.
+          opened: The filesystem's reply.
 
         Returns:
-          The same, or with flags and id for passthrough.
+          The same reply, or one with passthrough.
         """
         if not self._granted:
             if opened.backing_fd is not None:
@@ -84,12 +84,12 @@ class Backings:
         elif node.backing is None and opened.backing_fd is not None:
             self._tell(logging.INFO, _NOT, f"node {nodeid} is open without it")
         node.opens += 1
-        if opened.flags & _BACKED:  # the filesystem does it by hand
+        if opened.flags & _BACKED:  # the filesystem manages its backing ids itself
             return opened
         return _answer(opened, node.backing)
 
     def released(self, nodeid: int) -> None:
-        """Take one open off; the last one gives the id back."""
+        """Count a release; the last one closes the backing id."""
         node = self._nodes.get(nodeid)
         if node is None:
             return
@@ -104,7 +104,7 @@ class Backings:
                 _log.warning("a backing id stays open: %s", exc)
 
     def _backing(self, opened: Opened) -> BackingId | None:
-        """Register a file, if there is one and the kernel wants it."""
+        """Register the backing file; None if there is none or it is refused."""
         if opened.backing_fd is None or self._refused:
             return None
         try:
@@ -121,21 +121,21 @@ class Backings:
         return backing
 
     def _tell(self, level: int, message: str, what: str) -> None:
-        """Log something, unless it was said before."""
+        """Log a message once."""
         if message not in self._told:
             self._told.add(message)
             _log.log(level, message, what)
 
 
 def _answer(opened: Opened, backing: BackingId | None) -> Opened:
-    """Return an answer as the file behind its node demands, if there is one."""
+    """Return the reply for a node with this backing id, or without one."""
     flags = opened.flags & _BESIDE
     if backing is not None:
-        # Without a file of its own the filesystem wants to serve reads and writes:
-        # they still come, and only mmap(2) goes to the file behind.
+        # Without a backing_fd in this reply the filesystem serves reads and writes:
+        # DIRECT_IO sends them to it, and only mmap(2) uses the backing file.
         flags |= _SERVED if opened.backing_fd is None else _BACKED
         return Opened(opened.fh, flags, backing.number)
     if opened.backing_fd is None:
         return opened
-    # What the page cache holds of such a node may be older than the file behind.
+    # The page cache of such a node may be older than the backing file.
     return Opened(opened.fh, opened.flags & ~_KEEP_CACHE)

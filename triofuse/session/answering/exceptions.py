@@ -1,4 +1,4 @@
-"""What nurseries wrap, unwrapped."""
+"""Unwraps exceptions that nurseries have wrapped in groups."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the log says of a filesystem that does something wrong.
+"""Logs the failures of a filesystem's methods, and maps exceptions to errnos.
 
-The law: it says what the author did, with class and method.  A wrong answer is named
-once a minute, however often the kernel repeats its question.
+The law: a log line says what the author did, with class and method.  The same wrong
+reply is logged once a minute, however often the kernel repeats its request.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ __all__ = ["UNANSWERED", "FailureLog", "errno_of"]
 
 _log = logging.getLogger("triofuse")
 
-#: In place of what a method returns, until it has returned.
+#: The value of a method that has not returned.
 UNANSWERED: Final = object()
 
-#: The kernel takes errors up to here (fuse_dev_do_write()).
+#: The largest errno that the kernel accepts (fuse_dev_do_write()).
 _MAX_ERRNO = 511
 
-#: Seconds for which the same is not said again; and how many are remembered.
+#: Seconds for which a sentence is not repeated; and how many are remembered.
 _QUIET = 60.0
 _MAX_REMEMBERED = 256
 
-#: What is raised by code in here is not raised by a filesystem's.
+#: Code in here is the runtime's, not the filesystem's.
 _PACKAGE = str(Path(__file__).parents[2]) + os.sep
 
-#: What encoders raise of a value of the wrong type, or out of range.
+#: Raised by encoders for a value of the wrong type, or out of range.
 _ENCODING_ERRORS = (TypeError, AttributeError, ValueError, OverflowError, struct.error)
 
 
 @attrs.define(eq=False, repr=False)
 class FailureLog:
-    """Tells bugs of a filesystem from what is only the caller's business.
+    """Logs the bugs of a filesystem; errors for the caller only are not logged.
 
     Attributes:
       strict: Whether a bug ends the session.
@@ -60,7 +60,7 @@ class FailureLog:
 
     _filesystem: Filesystem
     strict: bool
-    #: When a sentence was said.
+    #: When a sentence was logged.
     _said: dict[str, float] = attrs.field(factory=dict, init=False)
 
     def log_or_raise(
@@ -70,13 +70,13 @@ class FailureLog:
         exc: BaseException,
         value: object = UNANSWERED,
     ) -> None:
-        """Log what is a bug, raise what is not for the caller of the request only.
+        """Log a bug; re-raise a cancellation, and in strict mode a bug too.
 
         Args:
-          operation: What was asked.
-          request: Its arguments; None where they make no sense.
-          exc: What was raised: by the method, or because its value cannot be sent.
-          value: What the method has returned.
+          operation: The operation.
+          request: Its arguments; None if they are malformed.
+          exc: The exception of the method, or of the encoder of its value.
+          value: The method's return value.
         """
         cause = unwrapped(exc)
         if isinstance(cause, OSError):
@@ -86,7 +86,7 @@ class FailureLog:
         if isinstance(cause, BaseExceptionGroup):
             cancelled, others = cause.split(trio.Cancelled)
             if cancelled is not None and isinstance(others, ExceptionGroup):
-                # What else went wrong must not pass where the cancellation ends.
+                # Only the cancellation propagates: the other errors end here.
                 self.log_or_raise(operation, request, others)
                 raise cancelled
         if not isinstance(cause, Exception):  # Cancelled, KeyboardInterrupt
@@ -119,7 +119,7 @@ class FailureLog:
     def _mistake(
         self, operation: Operation, exc: Exception, value: object
     ) -> str | None:
-        """Return in a sentence what the author did, None where a traceback says it."""
+        """Return the author's mistake as a sentence; None if a traceback shows it."""
         method = f"{type(self._filesystem).__name__}.{operation.method}()"
         if isinstance(exc, ReplyError):
             return f"{method} returned {exc}"
@@ -141,7 +141,7 @@ class FailureLog:
         return None
 
     def _is_new(self, sentence: str) -> bool:
-        """Whether a sentence was not said lately."""
+        """Whether a sentence was not logged lately."""
         now = time.monotonic()
         if now - self._said.get(sentence, -math.inf) < _QUIET:
             return False
@@ -152,7 +152,7 @@ class FailureLog:
 
 
 def _is_raised_here(exc: BaseException) -> bool:
-    """Whether it was code of this package that raised an exception."""
+    """Whether code of this package raised an exception."""
     traceback = exc.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -164,7 +164,7 @@ def _is_raised_here(exc: BaseException) -> bool:
 def errno_of(exc: BaseException, active: ActiveRequest) -> int:
     """Return the errno to answer for an exception.
 
-    ENOSYS would switch the operation off for good: only FuseError can mean that.
+    ENOSYS switches an operation off for good in the kernel: only FuseError may do that.
     """
     cause = unwrapped(exc)
     if not isinstance(cause, Exception):

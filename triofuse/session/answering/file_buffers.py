@@ -1,7 +1,6 @@
-"""Bytes of files on their way into replies, in buffers that are used again.
+"""Reads files into replies, in page-aligned buffers that are reused.
 
-A buffer begins with a page of its own, for the device copies page by page: from
-anywhere else it would look at each page twice.
+The device copies page by page: from an unaligned buffer it would access each twice.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ __all__ = ["FileBuffers", "anonymous", "read_file"]
 
 _log = logging.getLogger("triofuse")
 
-#: Bytes in a buffer: the largest READ, where fs.fuse.max_pages_limit is as ever.
+#: Bytes in a buffer: the largest READ at the default fs.fuse.max_pages_limit.
 _SIZE = 1 << 20
 
 #: Buffers that are kept for the next reply.
 _MAX_SPARES = 4
 
-#: Threads that read for one session.  It is a limit of its own: the program's common
-#: one may be used up by threads that wait for this very mount.
+#: Threads that read for one session.  They have their own limiter: trio's default one
+#: may be used up by threads that wait for this mount.
 _MAX_READERS = 40
 
-#: The page cache has not got it (EAGAIN), or its filesystem does not tell: tmpfs,
-#: and those that ask a server (EOPNOTSUPP, kiocb_set_rw_flags() in linux/fs.h).
+#: The data is not in the page cache (EAGAIN), or RWF_NOWAIT is not supported: tmpfs and
+#: network filesystems (EOPNOTSUPP, kiocb_set_rw_flags() in linux/fs.h).
 _MAY_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})
 
 
 @attrs.define(eq=False, repr=False)
 class FileBuffers:
-    """Lends page-aligned buffers; those that come back it lends again.
+    """Lends page-aligned buffers, and reuses those that are returned.
 
     Attributes:
-      readers: Bounds the threads that fill them.
+      readers: Limits the threads that read files into them.
     """
 
     readers: trio.CapacityLimiter = attrs.field(
@@ -50,14 +49,14 @@ class FileBuffers:
     _spares: list[mmap.mmap] = attrs.field(factory=list, init=False)
 
     def lend(self, size: int) -> memoryview:
-        """Return a buffer of ``size`` bytes, whatever is in it."""
-        if size > _SIZE:  # somebody has raised fs.fuse.max_pages_limit
+        """Return a buffer of ``size`` bytes with undefined contents."""
+        if size > _SIZE:  # fs.fuse.max_pages_limit was raised
             return memoryview(anonymous(size))
         buffer = self._spares.pop() if self._spares else anonymous(_SIZE)
         return memoryview(buffer)[:size]
 
     def take_back(self, view: memoryview) -> None:
-        """Take back what was lent, and nobody uses any more."""
+        """Take back a buffer that was lent and is no longer used."""
         buffer = view.obj
         if (
             isinstance(buffer, mmap.mmap)
@@ -68,19 +67,19 @@ class FileBuffers:
 
 
 def anonymous(size: int) -> mmap.mmap:
-    """Return a new buffer; a page of it takes memory once something is in it."""
+    """Return a new anonymous mapping; a page takes memory once it is written."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 async def read_file(
     data: FileData, view: memoryview, readers: trio.CapacityLimiter
 ) -> int:
-    """Read what ``data`` names into ``view``, which is as large.
+    """Read the bytes that ``data`` names into ``view``, which has ``data.size`` bytes.
 
-    What the page cache has is read here and now; what may have to wait for a disk
-    or a server is read in a thread, one of as many as ``readers`` has room for; the
-    others wait for these.  A read that has begun there is not cancelled: it writes to
-    the buffer.  Where no thread can be started, the loop waits for the disk.
+    Data in the page cache is read at once.  Other data, which may wait for a disk or a
+    server, is read in a thread; ``readers`` limits how many.  A read that runs in a
+    thread is not cancelled: it writes to the buffer.  If no thread can be started, the
+    event loop blocks for the read.
 
     Returns:
       The number of bytes; less than ``data.size`` at the end of the file.

@@ -1,4 +1,4 @@
-"""Open files and directories: what must be released, and where listings stand."""
+"""Tracks open files and directories, so that each is released once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["TRACKED", "Handles"]
 
 _log = logging.getLogger("triofuse")
 
-#: The methods of a filesystem that `Handles` stands before.
+#: The methods of a filesystem that `Handles` wraps.
 TRACKED = frozenset(
     {
         "open",
@@ -49,11 +49,11 @@ TRACKED = frozenset(
     }
 )
 
-#: Files whose READs may wait for what is still to come.  A plain number: quicker.
+#: Flags of files whose READs may wait for data that is still to come (int: faster).
 _ENDLESS = int(OpenFlags.DIRECT_IO | OpenFlags.NONSEEKABLE | OpenFlags.STREAM)
 
-#: What the kernel takes an open for that is answered with ENOSYS: fuse_file_open()
-#: and fuse_dir_open() in fs/fuse.
+#: What the kernel assumes if an open is answered with ENOSYS: fuse_file_open() and
+#: fuse_dir_open() in fs/fuse.
 _UNOPENED = Opened(0, OpenFlags.KEEP_CACHE)
 _UNOPENED_DIRECTORY = Opened(0, OpenFlags.KEEP_CACHE | OpenFlags.CACHE_DIR)
 
@@ -63,10 +63,10 @@ _Key = tuple[int, int]
 
 @attrs.define(eq=False, repr=False)
 class Handles:
-    """Stands before the filesystem wherever something is opened, listed, released.
+    """Wraps the filesystem's methods that open, list and release.
 
-    The kernel loses the last RELEASE of a mount that ends busily, so what is open
-    is counted here and released at the end.
+    The kernel loses the last RELEASEs of a mount that ends while it is busy.  So open
+    handles are counted here and released at the end.
     """
 
     _filesystem: Filesystem
@@ -74,9 +74,9 @@ class Handles:
     _backings: Backings
     #: Whether the filesystem may be exported over NFS.
     _exported: bool = False
-    #: Whether the kernel is to ask at each open, whose caller is looked at then.
+    #: Whether the kernel must send each open, for its caller to be checked.
     _asked_always: bool = False
-    #: The operations that the filesystem has answered with ENOSYS.
+    #: Operations that the filesystem has answered with ENOSYS.
     _needless: set[Opcode] = attrs.field(factory=set, init=False)
     _opens: dict[_Key, list[Release]] = attrs.field(factory=dict, init=False)
     _endless: set[_Key] = attrs.field(factory=set, init=False)
@@ -86,7 +86,7 @@ class Handles:
         self._listings = Listings(self._filesystem, self.forget, self._report)
 
     async def open(self, request: Open) -> Opened:
-        """Open a file and note its handle."""
+        """Open a file and track its handle."""
         try:
             if self._needless and Opcode.OPEN in self._needless:
                 return _UNOPENED
@@ -97,17 +97,17 @@ class Handles:
         return self._note_file(request.nodeid, opened, request.flags)
 
     async def create(self, request: Create) -> tuple[Entry, Opened]:
-        """Make a file and note its handle."""
+        """Create a file and track its handle."""
         entry, opened = _pair(await self._filesystem.create(request))
         return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def tmpfile(self, request: Tmpfile) -> tuple[Entry, Opened]:
-        """Make a nameless file and note its handle."""
+        """Create an unnamed file and track its handle."""
         entry, opened = _pair(await self._filesystem.tmpfile(request))
         return entry, self._note_file(entry.nodeid, opened, request.flags)
 
     async def opendir(self, request: Opendir) -> Opened:
-        """Open a directory and note its handle."""
+        """Open a directory and track its handle."""
         try:
             if self._needless and Opcode.OPENDIR in self._needless:
                 return _UNOPENED_DIRECTORY
@@ -139,12 +139,12 @@ class Handles:
         return await self._list(request, plus=False)
 
     async def readdirplus(self, request: Readdirplus) -> Page:
-        """Return a page with attributes, likewise."""
+        """Return a page of the directory's listing with attributes."""
         return await self._list(request, plus=True)
 
     @trio.lowlevel.enable_ki_protection
     async def release_all(self) -> None:
-        """Release whatever is still open, all at once; the mount is gone."""
+        """Release all open handles concurrently; the connection has ended."""
         self._listings.end_all()
         left = [release for opens in self._opens.values() for release in opens]
         async with trio.open_nursery() as nursery:
@@ -152,7 +152,7 @@ class Handles:
                 nursery.start_soon(self.release_quietly, release)
 
     async def release_quietly(self, release: Release) -> None:
-        """Release a handle that nobody else will; a bug there stops nothing else."""
+        """Release a handle without a request; a failure is logged."""
         try:
             if isinstance(release, Releasedir):
                 await self.releasedir(release)
@@ -166,14 +166,14 @@ class Handles:
         return (nodeid, fh) in self._endless
 
     def forget(self, request: Forget) -> None:
-        """Take lookups off a node."""
+        """Subtract from the lookup count of a node; a failure is logged."""
         try:
             self._filesystem.forget(request)
         except Exception:  # noqa: BLE001  (reported, and it stops nothing else)
             self._report("%r failed", request)
 
     def _report(self, message: str, *what: object) -> None:
-        """Log a bug that no caller waits for; in strict mode it ends the session."""
+        """Log a bug for which no caller waits; in strict mode it ends the session."""
         _log.exception(message, *what)
         if self._strict:
             raise
@@ -183,17 +183,17 @@ class Handles:
         return await self._listings.page(request, plus=plus, lasting=self._lasts(opens))
 
     def _lasts(self, opens: Sequence[Release]) -> bool:
-        """Whether cookies must outlive the listing in which they were given.
+        """Whether cookies must stay valid after the listing that has given them.
 
-        Several streams may share a handle, and a server of NFS opens the directory
-        for each page: without O_DIRECTORY, ``__nfsd_open()`` in fs/nfsd/vfs.c.
+        Several streams may share a handle; and an NFS server opens the directory for
+        each page, without O_DIRECTORY: ``__nfsd_open()`` in fs/nfsd/vfs.c.
         """
         if Opcode.OPENDIR in self._needless or len(opens) > 1:
             return True
         return self._exported and bool(opens) and not opens[0].flags & os.O_DIRECTORY
 
     def _note_file(self, nodeid: int, opened: Opened, flags: int) -> Opened:
-        """Note a file's handle, and return it with what may be behind the file."""
+        """Track a file's handle; return the reply with its backing id, if any."""
         self._note(Release, nodeid, opened, flags)
         if int(opened.flags) & _ENDLESS:  # an IntFlag takes a microsecond for it
             self._endless.add((nodeid, opened.fh))
@@ -209,10 +209,10 @@ class Handles:
         self._opens.setdefault((nodeid, opened.fh), []).append(undone)
 
     def _open_needless(self, opcode: Opcode, exc: FuseError) -> Opened:
-        """Answer for a filesystem that has nothing to do at open, ever: ENOSYS.
+        """Answer an open to which the filesystem has replied ENOSYS.
 
-        With that the kernel would let in everybody without a word, also to what it
-        has cached.  So it gets what it would do by itself, and goes on asking.
+        After ENOSYS the kernel never sends this open again, so with allow_root other
+        users could open cached files.  Then it gets the equivalent reply instead.
         """
         if exc.errno != errno.ENOSYS:
             raise exc
@@ -222,7 +222,7 @@ class Handles:
         return _UNOPENED if opcode == Opcode.OPEN else _UNOPENED_DIRECTORY
 
     def _drop(self, key: _Key) -> bool:
-        """Note that a handle is released; False if it was not open."""
+        """Stop tracking one open of a handle; False if it was not open."""
         opens = self._opens.get(key)
         was_open = bool(opens)
         if opens:
@@ -236,10 +236,10 @@ class Handles:
 
 
 def _pair(created: tuple[Entry, Opened]) -> tuple[Entry, Opened]:
-    """Return the answer to CREATE, which is used before it is encoded.
+    """Check the reply to CREATE or TMPFILE, which is used before it is encoded.
 
     Raises:
-      ReplyError: It is something else.
+      ReplyError: It is not an `Entry` and an `Opened`.
     """
     answer: object = created
     if type(answer) is tuple and len(answer) == 2:

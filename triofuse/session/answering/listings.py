@@ -1,7 +1,7 @@
-"""The listings of open directories, for READDIR and READDIRPLUS alike.
+"""The listings of open directories, for READDIR and READDIRPLUS.
 
-The law: an open directory has one listing, until it is read from the start again.
-Where cookies must outlive that, they are hashes of the names, and hold for any.
+The law: an open directory has one listing, until it is read from the start again.  If
+cookies must stay valid longer, they are hashes of the names, valid in any listing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from triofuse.wire.replies import ENTRIES
 
 __all__ = ["Listings"]
 
-#: Listings by name that are kept; any of them can be read anew.
+#: Listings by name that are kept; a dropped one is read again when needed.
 _MAX_BY_NAME = 64
 
 #: nodeid and fh: what a RELEASEDIR names.
@@ -30,13 +30,13 @@ _Key = tuple[int, int]
 
 @attrs.define(eq=False, repr=False)
 class Listings:
-    """Keeps the listings, and gives back the lookups that nobody gets."""
+    """Keeps the listings; forgets the lookups of entries that were not sent."""
 
     _filesystem: Filesystem
     _forget: Callable[[Forget], None]
     _report: Callable[[str], None]
     _by_place: dict[_Key, Listing] = attrs.field(factory=dict, init=False)
-    #: By nodeid, the one that was begun last at the end.
+    #: By nodeid, in the order of creation.
     _by_name: dict[int, Listing] = attrs.field(factory=dict, init=False)
     #: Whether anybody may hold a cookie that is a hash.
     _has_given_names: bool = attrs.field(default=False, init=False)
@@ -53,8 +53,8 @@ class Listings:
 
         Args:
           request: Its ``offset`` is 0 or a cookie.
-          plus: Whether with attributes.
-          lasting: Whether cookies must outlive the listing in which they are given.
+          plus: Whether it is with attributes.
+          lasting: Whether cookies must stay valid after this listing.
         """
         kept = self._kept(request)
         if kept is None:
@@ -72,11 +72,11 @@ class Listings:
         return page
 
     def end(self, key: _Key) -> None:
-        """End the listing of a directory that nobody has open any more."""
+        """Close the listing of a directory that is no longer open."""
         self._close(self._by_place.pop(key, None))
 
     def end_all(self) -> None:
-        """End whatever there is; the mount is gone."""
+        """Close all listings; the connection has ended."""
         for kept in (self._by_place, self._by_name):
             while kept:
                 self._close(kept.popitem()[1])
@@ -118,7 +118,7 @@ class Listings:
     async def _go_on(
         self, listing: Listing, request: Readdir | Readdirplus, *, plus: bool
     ) -> None:
-        """Read a directory anew for what has not gone out yet."""
+        """Read a directory again, for the entries that were not sent yet."""
         entries = await self._read(attrs.evolve(request, offset=0), plus=plus)
         try:
             listing.go_on(entries, request.nodeid, plus=plus)

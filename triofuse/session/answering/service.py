@@ -1,7 +1,7 @@
-"""One request, from its message to its reply.
+"""Answers one request, from its message to its reply.
 
-The law: whatever happens, the kernel gets exactly one reply, and what it does not
-take is undone.
+The law: whatever happens, the kernel gets exactly one reply.  If the kernel refuses the
+reply, what the filesystem did is undone.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ __all__ = ["Service"]
 
 _log = logging.getLogger("triofuse")
 
-#: A line for each request and each reply, at DEBUG.
+#: One line for each request and each reply, at DEBUG.
 _trace = logging.getLogger("triofuse.trace")
 
-#: Bytes up to which a body is copied behind its header: cheaper than for the kernel
-#: to pin the pages of two buffers.
+#: Bytes up to which a body is copied behind its header: a copy is cheaper than to have
+#: the kernel pin the pages of two buffers.
 _IN_ONE_PIECE = 1024
 
-#: What is done with files that are open already, whoever does it: as in libfuse.  Who
-#: opened them was looked at, for `Handles` has the kernel ask at each open.
+#: Allowed for every user, as in libfuse: operations on open files.  The user was
+#: checked at open, which `Handles` makes the kernel send each time.
 _ALWAYS_ADMITTED = frozenset(
     {
         Opcode.READ,
@@ -65,7 +65,7 @@ _ALWAYS_ADMITTED = frozenset(
     }
 )
 
-#: A row of the table with its method bound: decode, method, encode, tally, operation.
+#: An operation with its bound method: decode, method, encode, tally, operation.
 _Bound = tuple[
     Callable[[Message], Request],
     Callable[[Any], Awaitable[Any]],
@@ -77,11 +77,11 @@ _Bound = tuple[
 
 @attrs.define(eq=False, repr=False)
 class Service:
-    """Decodes a request, asks the filesystem, encodes and sends the answer.
+    """Decodes a request, calls the filesystem, encodes and sends the reply.
 
     Attributes:
       strict: Whether a bug of the filesystem ends the session.
-      tallies: What was done, by opcode.
+      tallies: Counters by opcode.
     """
 
     _filesystem: Filesystem
@@ -91,12 +91,12 @@ class Service:
     _allowed_uids: frozenset[int] | None
     strict: bool
     _measure: bool
-    #: The number to answer to, of requests that came again in another.
+    #: The new ``unique`` of requests that were resent.
     _renumbered: dict[int, int]
     tallies: defaultdict[int, Tally] = attrs.field(init=False)
     _bound: dict[int, _Bound] = attrs.field(init=False)
     _tracing: bool = attrs.field(default=False, init=False)
-    #: Whether there is anything to do with a request before the filesystem has it.
+    #: Whether each request is traced or its caller checked before the method is called.
     _inspecting: bool = attrs.field(default=True, init=False)
     _buffers: FileBuffers = attrs.field(factory=FileBuffers, init=False)
     _splicer: Splicer = attrs.field(init=False)
@@ -120,12 +120,12 @@ class Service:
         }
 
     def notice_tracing(self) -> None:
-        """See whether tracing has been switched on or off: too dear for each request."""
+        """Note whether tracing is switched on; too slow per request."""
         self._tracing = _trace.isEnabledFor(logging.DEBUG)
         self._inspecting = self._tracing or self._allowed_uids is not None
 
     def _method(self, operation: Operation) -> Callable[[Any], Awaitable[Any]]:
-        """Return the method of a row: of the handles where they stand before it."""
+        """Return the method of an operation: the one of `Handles` if that wraps it."""
         owner = self._handles if operation.method in TRACKED else self._filesystem
         method: Callable[[Any], Awaitable[Any]] = getattr(owner, operation.method)
         if operation.opcode == Opcode.RELEASE and UnreadFiles.apply_to(
@@ -136,7 +136,7 @@ class Service:
         return method
 
     async def serve(self, active: ActiveRequest) -> None:
-        """Serve the request that a handler has taken up, and send its reply."""
+        """Serve the active request of a handler, and send its reply."""
         opcode, unique, message, since = active.received
         bound = self._bound.get(opcode)
         if bound is None:
@@ -195,10 +195,10 @@ class Service:
     async def _reply_from_file(
         self, active: ActiveRequest, tally: Tally, data: FileData
     ) -> None:
-        """Send what the answer names.
+        """Send a reply whose body is in an open file.
 
         Raises:
-          OSError: The file cannot be read; the request is still to be answered.
+          OSError: The file cannot be read; the request is not answered yet.
         """
         _, unique, _, _ = active.received
         if data.size >= SPLICED and not active.answered and self._splice(unique, data):
@@ -217,7 +217,7 @@ class Service:
         self._count(tally, active, size)
 
     def _splice(self, unique: int, data: FileData) -> bool:
-        """Send what is in the page cache; False if it must be read."""
+        """Splice the reply from the page cache; False if the file must be read."""
         number = self._renumbered.get(unique, unique)
         if not self._splicer.send(encode_header(number, data.size), data):
             return False
@@ -227,23 +227,23 @@ class Service:
         return True
 
     def close(self) -> None:
-        """Give back what only replies have used."""
+        """Close the splicer's pipe."""
         self._splicer.close()
 
     def _count_failed(self, tally: Tally, active: ActiveRequest, error: int) -> None:
-        """Note a request that was answered with an error."""
+        """Count a request that was answered with an error."""
         tally.failed[error] += 1
         self._count(tally, active, 0)
 
     def _count(self, tally: Tally, active: ActiveRequest, sent: int) -> None:
-        """Note a request that was answered; serve() does the same without a call."""
+        """Count a request that was answered; serve() does the same inline."""
         tally.handled += 1
         if self._measure:
             _, _, message, since = active.received
             tally.measure(self._now() - since, len(message), sent)
 
     def _inspect(self, opcode: int, request: Request) -> None:
-        """Trace a request, and see whether its caller may come in at all."""
+        """Trace a request, and refuse users that are not allowed."""
         if self._tracing:
             _trace.debug("%d -> %r", request.unique, request)
         uids = self._allowed_uids
@@ -252,7 +252,7 @@ class Service:
         raise FuseError(errno.EACCES)
 
     def requeue_interrupt(self, unique: int) -> bool:
-        """Have an INTERRUPT sent once more; False if its request is answered by now."""
+        """Have an INTERRUPT resent (EAGAIN); False if its request is answered."""
         try:
             self._sender.send_nowait((encode_error(unique, errno.EAGAIN),))
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError):
@@ -260,7 +260,7 @@ class Service:
         return True
 
     async def answer(self, unique: int, error: int) -> None:
-        """Answer with an errno, 0 for success, and nothing else."""
+        """Send a reply without a body: an errno, or 0 for success."""
         if self._tracing:
             _trace.debug("%d <- %s", unique, errno.errorcode.get(error, error or "OK"))
         unique = self._renumbered.pop(unique, unique)
@@ -284,26 +284,26 @@ class Service:
         return await self._send(encode_notify_poll(poll.kh), unique)
 
     async def _send(self, buffers: Sequence[Buffer], unique: int) -> None:
-        """Send a reply that nothing need be undone for if it is not taken."""
+        """Send a reply that needs no undo if the kernel refuses it."""
         try:
             await self._sender.send(buffers)
         except FileNotFoundError:
-            pass  # nobody waits for it any more
+            pass  # the caller is gone (ENOENT)
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             _log.debug("%d: the kernel takes no reply: %s", unique, exc)
 
     async def _undo_unsent(
         self, operation: Operation, request: Request | None, value: Any
     ) -> None:
-        """Undo a success that reached nobody.
+        """Undo a success whose reply was not sent.
 
-        Normal for a caller that was killed meanwhile (ENOENT on the reply).
+        This is normal if the caller was killed meanwhile (ENOENT on the reply).
         """
         if value is None or value is UNANSWERED:
             return
         try:
             undoing = operation.undo(value, request)
-        except Exception:  # noqa: BLE001  (not even what the method should return)
+        except Exception:  # noqa: BLE001  (the value has the wrong type)
             return
         with trio.CancelScope(shield=True):
             for action in undoing:

@@ -1,4 +1,4 @@
-"""What a session has done and is doing, in numbers."""
+"""The statistics of a session."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import attrs
 
 __all__ = ["OperationStatistics", "SessionStatistics", "Tally"]
 
-#: Latencies that are kept of each operation, the latest.
+#: The number of latencies that are kept for each operation.
 _KEPT = 1000
 
 
 @attrs.frozen
 class OperationStatistics:
-    """What became of the requests of one operation.
+    """The counters of one operation.
 
     Attributes:
       handled: Requests that were answered, with success or an error.
       failed: Those of them that were answered with an error, by errno.
-      latencies: Seconds from reading to answering, of the last 1,000 at most, sorted;
-        empty unless the session measures.
+      latencies: Seconds from receiving to answering, of the last 1,000 requests at
+        most, sorted; empty unless ``measure`` is set.
     """
 
     handled: int
@@ -41,19 +41,19 @@ class OperationStatistics:
 
 @attrs.frozen
 class SessionStatistics:
-    """What a session is doing at this moment, and what it has done.
+    """The counters of a session at one moment.
 
     Attributes:
       in_flight: Requests that were read and are not answered.
-      queued: Those of them that wait for a handler.
-      handlers: Tasks that serve, or wait for something to serve.
+      queued: Those of them that have not started.
+      handlers: Tasks that serve, watch the device or are parked.
       handled: Requests that a handler has answered.
-      failed: Those that it has answered with an error; a name that is not there
-        (ENOENT) counts as well.
+      failed: Those of them that were answered with an error, including ENOENT of a
+        missing name.
       interrupted: Requests that were cancelled or never started because of a signal
         to their caller.
-      bytes_received: In requests, headers included; 0 unless the session measures.
-      bytes_sent: In bodies of replies, likewise.
+      bytes_received: In requests, headers included; 0 unless ``measure`` is set.
+      bytes_sent: In bodies of replies; 0 unless ``measure`` is set.
       operations: By the kernel's name: ``"LOOKUP"``.
     """
 
@@ -87,12 +87,12 @@ class Tally:
     latencies: deque[float] = attrs.field(factory=lambda: deque(maxlen=_KEPT))
 
     def measure(self, latency: float, received: int, sent: int) -> None:
-        """Note one request that was answered: seconds and bytes."""
+        """Note the latency in seconds, and the bytes, of an answered request."""
         self.latencies.append(latency)
         self.received += received
         self.sent += sent
 
     def report(self) -> OperationStatistics:
-        """Return the numbers as they are now."""
+        """Return the counters as they are now."""
         latencies = tuple(sorted(self.latencies))
         return OperationStatistics(self.handled, dict(self.failed), latencies)

@@ -1,7 +1,7 @@
-"""Files that the kernel takes for empty, although their filesystem could read them.
+"""Warns of files that the kernel never reads because their size is 0.
 
-Of a file of size 0 the kernel reads nothing: generic_file_read_iter() ends at i_size,
-so ``read`` is never called, and nobody says a word.  Only FOPEN_DIRECT_IO has it ask.
+The kernel reads nothing from a file of size 0: generic_file_read_iter() ends at i_size,
+so ``read`` is never called and no error is shown.  With FOPEN_DIRECT_IO it is called.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["UnreadFiles"]
 
 _log = logging.getLogger("triofuse")
 
-#: Releases that are looked at as long as nothing was read.
+#: Releases after which the size is checked, while nothing was read.
 _CHECKS = 8
 
-#: Seconds that one look may take.
+#: Seconds that one check may take.
 _MAX_WAIT = 1.0
 
 
 @attrs.define(eq=False, repr=False)
 class UnreadFiles:
-    """Stands before RELEASE until it is known that files are read.
+    """Wraps RELEASE, and checks sizes until a file has been read.
 
-    What can be written may well be empty, and is not looked at.
+    A filesystem with a ``write`` is not checked: its files may well be empty.
     """
 
     _filesystem: Filesystem
@@ -49,7 +49,7 @@ class UnreadFiles:
         return has["read"] and not has["write"]
 
     async def release(self, request: Release) -> None:
-        """Release a file; if none was ever read, see whether it seems empty."""
+        """Release a file; if none was ever read, check whether its size is 0."""
         await self._release(request)
         if self._reads.handled:
             self._left = 0
@@ -63,7 +63,7 @@ class UnreadFiles:
             attr = await self._filesystem.getattr(
                 Getattr(0, nodeid, 0, 0, os.getpid(), 0, None)
             )
-        except Exception:  # noqa: BLE001  (whoever calls stat(2) is told)
+        except Exception:  # noqa: BLE001  (a caller of stat(2) gets the error)
             return
         if attr.size or not stat.S_ISREG(attr.mode):
             return
@@ -71,8 +71,8 @@ class UnreadFiles:
         name = type(self._filesystem).__name__
         _log.warning(
             "%s: node %d was opened, but has size 0, so that the kernel never calls "
-            "%s.read().  Unless it is empty, give its FileAttr.size; where nobody knows "
-            "that, return Opened(flags=OpenFlags.DIRECT_IO) from open()",
+            "%s.read().  Unless it is empty, give its FileAttr.size; if the size is "
+            "unknown, return Opened(flags=OpenFlags.DIRECT_IO) from open()",
             name,
             nodeid,
             name,

@@ -1,1 +1,1 @@
-"""What ends a request early: INTERRUPT and signals, deadlines; and FORGET."""
+"""Control requests (INTERRUPT, FORGET), signals to callers, and deadlines."""

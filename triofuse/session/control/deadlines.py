@@ -1,4 +1,4 @@
-"""Deadlines: how long a caller waits at most."""
+"""Deadlines: the longest time that a caller waits for its answer."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ __all__ = ["Deadlines", "limits_of"]
 
 _log = logging.getLogger("triofuse")
 
-#: What has no limit unless it is named: to wait is what it is for.
+#: No limit applies to these unless they are named: they wait by their nature.
 _PATIENT = UNINTERRUPTED | {Opcode.SETLKW}
 
-#: Of the kernel's own request timeout, after which it would abort the connection.
+#: The share of the kernel's request timeout, after which it aborts the connection.
 _SHARE = 0.75
 
-#: Seconds: the kernel looks no more often (FUSE_TIMEOUT_TIMER_FREQ).
+#: Seconds: the kernel's timer runs no more often (FUSE_TIMEOUT_TIMER_FREQ).
 _KERNEL_MINIMUM = 15
 
-#: Seconds that a handler has to give way before its caller is answered without it.
+#: Seconds between the cancellation of a handler and the answer to its caller.
 _GRACE = 0.5
 
 
 def limits_of(
     timeout: float | Mapping[str, float], request_timeout: int = 0
 ) -> dict[int, float]:
-    """Return the seconds that each operation may take, by opcode.
+    """Return the limit of each operation in seconds, by opcode.
 
     Args:
-      timeout: Of all operations but SETLKW and RELEASE, or by the name of the method.
-      request_timeout: Seconds after which the kernel gives up, 0 for never.
+      timeout: For all operations but SETLKW and RELEASE, or by the method's name.
+      request_timeout: Seconds until the kernel aborts the connection; 0 for never.
 
     Raises:
-      ValueError: A timeout is not above 0, or there is no such method.
+      ValueError: A timeout is not above 0, or a method is unknown.
     """
     methods = {row.method for row in OPERATIONS.values()} - {"release", "releasedir"}
     named = timeout if isinstance(timeout, Mapping) else {}
@@ -75,10 +75,10 @@ def limits_of(
 
 @attrs.define(eq=False, repr=False)
 class Deadlines:
-    """Cancels handlers whose time is up; their callers get ETIMEDOUT.
+    """Cancels requests whose deadline has passed; their callers get ETIMEDOUT.
 
-    A handler that does not give way keeps its task, but not its caller: that one is
-    answered without it, and what the handler returns at last is undone.
+    If a handler ignores its cancellation, the caller is answered all the same after
+    0.5 s.  What the handler returns later is undone.
     """
 
     _table: InFlightTable
@@ -86,10 +86,10 @@ class Deadlines:
     _limits: Mapping[int, float]
 
     async def enforce(self) -> None:
-        """Watch over all requests, for ever.
+        """Enforce the deadlines of all requests, for ever.
 
-        It sleeps until the first deadline: a request that comes meanwhile is not
-        due before the shortest limit from now on.
+        It sleeps until the first deadline, or for the shortest limit: a request that
+        arrives meanwhile is not due before.
         """
         shortest = min(self._limits.values())
         while True:
@@ -102,7 +102,7 @@ class Deadlines:
             await trio.sleep_until(due)
 
     async def _enforce_on(self, active: ActiveRequest, now: float) -> float:
-        """Do what is due for a request; return when the next thing is."""
+        """Enforce a running request's deadline; return when to check it again."""
         opcode, unique, _, since = active.received
         expiry = since + self._limits.get(opcode, math.inf)
         if now < expiry or active.answered:
@@ -110,7 +110,7 @@ class Deadlines:
         if not active.expired and opcode not in UNINTERRUPTED:
             active.expired = True
             active.cancel()
-            return now + _GRACE  # however late this look comes
+            return now + _GRACE  # however late this check comes
         if now >= expiry + _GRACE:
             active.answered = True
             await self._answer_timeout(unique, opcode)
@@ -118,7 +118,7 @@ class Deadlines:
         return expiry + _GRACE
 
     async def _enforce_on_queued(self, received: ReceivedRequest, now: float) -> float:
-        """Answer for a request that no handler has been free for."""
+        """Enforce a queued request's deadline; return when to check it again."""
         opcode, unique, _, since = received
         expiry = since + self._limits.get(opcode, math.inf)
         if now < expiry or opcode in MUST_RUN:
@@ -128,6 +128,6 @@ class Deadlines:
         return math.inf
 
     async def _answer_timeout(self, unique: int, opcode: int) -> None:
-        """Answer for a handler."""
+        """Answer ETIMEDOUT."""
         _log.error("%d: nothing has ended %s in time", unique, operation_name(opcode))
         await self._answer(unique, errno.ETIMEDOUT)

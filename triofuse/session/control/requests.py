@@ -1,7 +1,7 @@
-"""Requests that are for the session itself: they pass every queue.
+"""Control requests: the session itself handles them, and they are never queued.
 
-FORGET and INTERRUPT wait for nobody and nobody waits for them; a handler that
-sleeps may be waiting for just the INTERRUPT.
+FORGET and INTERRUPT never block, and no caller waits for them.  All handlers may be
+blocked until an INTERRUPT is read.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from triofuse.wire.opcodes import Opcode
 
 __all__ = ["Control"]
 
-#: FORGETs of one BATCH_FORGET that are worked off at a time: about 2 ms.
+#: FORGETs of a BATCH_FORGET that are handled before a yield: about 2 ms.
 _FORGETS_PER_SLICE = 2000
 
 
 @attrs.define(eq=False, repr=False)
 class Control:
-    """Deals with control requests as soon as they are read."""
+    """Handles control requests as soon as they are read."""
 
     _nursery: trio.Nursery
     _handles: Handles
     _service: Service
     _signals: Signals
     _notifier: SessionNotifier
-    #: INTERRUPTs of requests that were unknown; the second time they come too late.
+    #: Requests whose INTERRUPT came once while they were not in the table.
     _early: set[int] = attrs.field(factory=set, init=False)
 
     def table(self) -> dict[int, Callable[[Message], None]]:
-        """Return what to do with a message, by opcode."""
+        """Return the function that handles a message, by opcode."""
         act: dict[int, Callable[[Request], None]] = {
             Opcode.FORGET: self._forget,
             Opcode.BATCH_FORGET: self._batch_forget,
@@ -51,7 +51,7 @@ class Control:
         return {**table, Opcode.DESTROY: self._destroy}
 
     def reject(self, unique: int) -> None:
-        """Answer a message that makes no sense; 0 is the number of no request."""
+        """Answer EIO to a malformed message, unless its ``unique`` is 0."""
         if unique:
             self._answer(unique, errno.EIO)
 
@@ -68,7 +68,7 @@ class Control:
             self._forget_all(request.items)
 
     async def _forget_in_slices(self, items: tuple[tuple[int, int], ...]) -> None:
-        """Let other tasks run: there may be 65,000, and counts know no order."""
+        """Yield between slices: there may be 65,000, in any order."""
         for start in range(0, len(items), _FORGETS_PER_SLICE):
             self._forget_all(items[start : start + _FORGETS_PER_SLICE])
             await trio.lowlevel.checkpoint()
@@ -84,14 +84,14 @@ class Control:
             self._interrupt_unknown(request)
 
     def _interrupt_unknown(self, request: Interrupt) -> None:
-        """Ask for it again, once: its request may still be on its way here."""
+        """Have the INTERRUPT resent, once: its request may not have been read yet."""
         if request.target in self._early:
             self._early.remove(request.target)
         elif self._service.requeue_interrupt(request.unique):
             self._early.add(request.target)
 
     def _destroy(self, message: Message) -> None:
-        """Let umount(2) go on: the end of the connection comes after it."""
+        """Answer, so that umount(2) returns; the connection ends afterwards."""
         _, unique = peek(message)
         self._answer(unique, 0)
 

@@ -1,9 +1,9 @@
 """What a signal to a caller does to its request.
 
-The law: a signal that the caller survives fails nothing that would not fail on a local
-filesystem.  So only a fatal one cancels, but for what waits by its nature.  The kernel
-tells of the first signal only; whoever has survived that is looked at until it is
-answered, for the next may be fatal.
+The law: a signal that the caller survives fails no request that would not fail on a
+local filesystem.  So only a fatal signal cancels, except for operations that wait by
+their nature.  The kernel sends one INTERRUPT only, for the first signal.  So a caller
+that has survived one is checked until its request is answered: the next may be fatal.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ from triofuse.wire.operations import OPERATIONS
 
 __all__ = ["FindStanding", "Signals", "interruptible_opcodes", "thread_standing"]
 
-#: Seconds between two looks at all who have survived a signal; more where there are
-#: so many that looking (20 us each) would take more than this share of the time.
+#: Seconds between two checks of all callers that have survived a signal.  Longer if the
+#: checks (20 us each) would take more than this share of the time.
 _PERIOD = 0.02
 _SHARE = 0.1
 
-#: Looks before other tasks run.
+#: Checks before other tasks run.
 _BATCH = 50
 
-#: Seconds for which a request goes on whose caller cannot be seen: it may be alive,
-#: and then EINTR is an error that no program expects; or dead, and then it must go.
+#: Seconds for which a request goes on whose caller cannot be seen in /proc: it may be
+#: alive and not expect EINTR; or dying, and then the request must end.
 _UNSEEN = 1.0
 
-#: What waits by its nature, whatever the filesystem.
+#: Operations that wait by their nature in every filesystem.
 _BY_NATURE = frozenset({Opcode.SETLKW, Opcode.POLL})
 
-#: Tells how a caller stands, by the ``unique`` of its request and its thread.
+#: Finds the standing of a caller from its request's ``unique`` and its thread id.
 FindStanding = Callable[[int, int], Standing]
 
 
 def thread_standing(_unique: int, pid: int) -> Standing:
-    """FindStanding at a caller in /proc."""
+    """Return the standing of a caller from /proc."""
     return standing_of(pid)
 
 
 def interruptible_opcodes(filesystem: Filesystem) -> frozenset[int]:
-    """Return the operations that any signal ends.
+    """Return the opcodes that any signal interrupts.
 
     Raises:
-      ValueError: ``Filesystem.interruptible`` has something else than the names of
-        methods.
+      ValueError: ``Filesystem.interruptible`` has an item that is not the name of a
+        method.
     """
     names: Any = filesystem.interruptible
     opcodes = {row.method: opcode for opcode, row in OPERATIONS.items()}
@@ -80,7 +80,7 @@ def interruptible_opcodes(filesystem: Filesystem) -> frozenset[int]:
 
 @attrs.define(eq=False, repr=False)
 class Signals:
-    """Cancels requests whose callers die, or that give way to any signal."""
+    """Cancels requests whose callers die, or that any signal interrupts."""
 
     _table: InFlightTable
     _handles: Handles
@@ -89,19 +89,19 @@ class Signals:
     _answer: Callable[[int, int, Message], Awaitable[None]]
     _nursery: trio.Nursery
     _interruptible: frozenset[int] = attrs.field(init=False)
-    #: Since when requests have gone on in spite of a signal, by ``unique``.
+    #: When the caller of a request survived a signal, by ``unique``.
     _survived: dict[int, float] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._interruptible = interruptible_opcodes(self._filesystem)
 
-    @trio.lowlevel.enable_ki_protection  # or Ctrl-C could come between state and task
+    @trio.lowlevel.enable_ki_protection  # else Ctrl-C could come between state and task
     def interrupt(self, unique: int) -> bool:
-        """Do what an INTERRUPT asks for; False if there is no such request."""
+        """Handle an INTERRUPT; False if its request is not in the table."""
         received = self._table.find(unique)
         if received is None:
             return False
-        if received[0] in UNINTERRUPTED:  # of who is killed, on a block device's mount
+        if received[0] in UNINTERRUPTED:  # the caller is killed, on a fuseblk mount
             return True
         since = trio.current_time()
         if self._ends_at_any_signal(received) or self._caller_dies(received, since):
@@ -113,7 +113,7 @@ class Signals:
         return True
 
     async def _watch(self) -> None:
-        """FindStanding after those that have survived a signal, while there are any."""
+        """Check the callers that have survived a signal, while there are any."""
         spent = 0.0
         while self._survived:
             await trio.sleep(max(_PERIOD, spent / _SHARE))
@@ -133,7 +133,7 @@ class Signals:
                 self._cancel(received)
 
     def _ends_at_any_signal(self, received: ReceivedRequest) -> bool:
-        """Whether any signal ends a request."""
+        """Whether any signal interrupts a request."""
         opcode, _, message, _ = received
         if opcode != Opcode.READ and opcode not in self._interruptible:
             return False
@@ -149,7 +149,7 @@ class Signals:
         return True
 
     def _caller_dies(self, received: ReceivedRequest, since: float) -> bool:
-        """Whether the caller dies, or may have died unseen a while ago."""
+        """Whether the caller is dying, or has not been visible for too long."""
         unique = received[1]
         _, _, pid = peek_caller(received[2])
         standing = self._standing(self._table.renumbered.get(unique, unique), pid)

@@ -1,1 +1,1 @@
-"""Requests that were read and are not answered: where each is."""
+"""The requests that were read and are not answered."""

@@ -1,4 +1,4 @@
-"""A request as it was received."""
+"""A request as received."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from triofuse.wire.decode import Message
 
 __all__ = ["HeadOnly", "ReceivedRequest"]
 
-#: Opcode, unique, message, and when it came, in trio's time.
+#: Opcode, unique, message, and arrival time on trio's clock.
 ReceivedRequest = tuple[int, int, Message, float]
 
 
 class HeadOnly(bytes):
-    """The head of a message whose payload was left with the kernel."""
+    """The head of a message whose payload was left with the kernel, to be resent."""
 
     __slots__ = ()

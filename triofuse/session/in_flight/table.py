@@ -1,9 +1,9 @@
-"""The table of requests that were read and are not answered, and their INTERRUPTs.
+"""The table of in-flight requests: read, and not answered.  INTERRUPT finds them here.
 
-The law: a request that is interrupted while it waits for a handler that is busy never
-starts; one that runs, or has a handler to start in, is cancelled: it fails only if it
-has something to wait for.  One that is not here was answered or is still to come.
-A RELEASE goes on whatever comes: nobody else would let go of its handle.
+The law: an INTERRUPT drops a request that is queued because all handlers are busy.
+One that runs, or can start at once, is cancelled: it fails only if it blocks.  One that
+is not in the table was answered or was not read yet.  A RELEASE is never cancelled: its
+handle would leak.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ __all__ = [
     "requests_inherited",
 ]
 
-#: What no caller waits for or interrupts, and must be done even when the mount ends.
+#: No caller waits for these; they must run even when the mount ends.
 UNINTERRUPTED = frozenset({Opcode.RELEASE, Opcode.RELEASEDIR})
 
-#: Started even when interrupted before: whoever is killed sends an INTERRUPT right
-#: behind its FLUSH, and without the FLUSH its locks and data would be lost.
+#: These start even if interrupted: a killed process's FLUSH is followed by an INTERRUPT
+#: at once, and without the FLUSH its locks would stay and its data would be lost.
 MUST_RUN = UNINTERRUPTED | {Opcode.FLUSH}
 
-#: The handler that a task is, or descends from.
+#: The handler that the task is, or that it descends from.
 _served_by: ContextVar[ActiveRequest | None] = ContextVar("_served_by", default=None)
 
-#: The request that the handler was serving when it started a task, or one from which
-#: that descends; 0 in the handler itself.
+#: ``unique`` of the request that the handler served when it started this task or the
+#: task's ancestor; 0 in the handler itself.
 _started_in: ContextVar[int] = ContextVar("_started_in", default=0)
 
 
 class Notification(NamedTuple):
-    """A notification.
+    """A notification that is ready to be sent.
 
     Attributes:
-      method: What was asked for.
-      arguments: With what.
-      message: What to send.
+      method: The method of `triofuse.Notifier` that was called.
+      arguments: Its arguments.
+      message: The encoded message.
     """
 
     method: str
@@ -62,7 +62,7 @@ class Notification(NamedTuple):
 
 
 class InterruptOutcome(enum.Enum):
-    """What becomes of a request that was interrupted."""
+    """The result of an INTERRUPT."""
 
     CANCELLED = enum.auto()
     GOES_ON = enum.auto()
@@ -72,16 +72,16 @@ class InterruptOutcome(enum.Enum):
 
 @attrs.define(eq=False, repr=False)
 class ActiveRequest:
-    """What a handler is at; it keeps one of these over all its requests.
+    """The request that a handler serves.  The handler reuses one over many requests.
 
     Attributes:
-      task: The handler.
-      scope: What an INTERRUPT or a deadline cancels.
-      arrival: The request: opcode, unique, message, and when it came.
-      cancelled: Whether the scope is spent; to ask the scope itself costs a look at
-        the clock.
-      expired: Whether its time was up.
-      answered: Whether the caller was answered without waiting for it any longer.
+      task: The handler's task.
+      scope: The cancel scope that an INTERRUPT or a deadline cancels.
+      received: The request: opcode, unique, message, and arrival time.
+      cancelled: Whether the scope was cancelled; the scope's own property reads the
+        clock.
+      expired: Whether its deadline has passed.
+      answered: Whether the caller was already answered (ETIMEDOUT) by `Deadlines`.
     """
 
     task: trio.lowlevel.Task
@@ -92,38 +92,38 @@ class ActiveRequest:
     answered: bool = False
 
     def bind_to_task(self) -> None:
-        """Have the calling task, which is the handler, known as such."""
+        """Make this the active request of the calling task, the handler."""
         _served_by.set(self)
-        _started_in.set(0)  # it may have been started by another handler
+        _started_in.set(0)  # inherited, if another handler started this one
 
     def for_next_request(self) -> ActiveRequest:
-        """Return another for the next request of the same handler.
+        """Return a new one for the next request of the same handler.
 
-        A thread that a method waited for, and has left behind, keeps the former.
+        Threads and tasks of the former request keep the former.
         """
         active = ActiveRequest(self.task, self.scope, self.received)
         active.bind_to_task()
         return active
 
     def cancel(self) -> None:
-        """Cancel the request that is being served."""
+        """Cancel the running request."""
         self.cancelled = True
         self.scope.cancel()
 
 
 @attrs.define(eq=False, repr=False)
 class InFlightTable:
-    """Knows where each request is.
+    """The in-flight requests by ``unique``: running and queued.
 
     Attributes:
-      limit: The most that run at a time.
-      running: The handler that serves it, by ``unique``.
-      waiting: Itself while it is queued, by ``unique``.
-      interrupted: Those that wait and will start in a cancelled scope.
+      limit: The most requests that are blocked at one time.
+      running: The active requests.
+      waiting: The queued requests.
+      interrupted: Queued requests that will start in a cancelled scope.
       interruptions: How many were cancelled or never started.
-      deferred: What to tell the kernel when a request is answered, by ``unique``.
-      resending: Whether the kernel was asked to send requests again.
-      renumbered: Those that it did send again: the number to answer to.
+      deferred: Notifications to send once the request is answered.
+      resending: Whether the kernel was asked to resend requests (RESEND).
+      renumbered: Requests that were resent: the new ``unique`` to answer to.
     """
 
     limit: float = math.inf
@@ -138,9 +138,9 @@ class InFlightTable:
     renumbered: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def active(self) -> ActiveRequest | None:
-        """Return who serves the request of the calling task, until it is answered.
+        """Return the active request of the calling task; None once it is answered.
 
-        A task that a handler has started serves the request in which that was.
+        A task that a handler has started belongs to the request served then.
         """
         active = _served_by.get()
         if active is None or active.answered:
@@ -149,43 +149,43 @@ class InFlightTable:
         return active if self.running.get(unique) is active else None
 
     def is_copy(self, unique: int) -> bool:
-        """Whether a request that arrives is here already; note its new number."""
+        """Whether a received request is in flight already; note its new ``unique``."""
         known = self._known(unique)
         if known is not None and known != unique:
             self.renumbered[known] = unique
         return known is not None
 
     def _known(self, unique: int) -> int | None:
-        """Return the number under which a request is here."""
+        """Return the ``unique`` under which a request is in flight."""
         for number in (unique, unique & ~FUSE_UNIQUE_RESEND):
             if number in self.running or number in self.waiting:
                 return number
         return None
 
     def find(self, unique: int) -> ReceivedRequest | None:
-        """Return a request that is not answered yet."""
+        """Return a request in flight; None if there is none."""
         if self.resending:
             unique = self._known(unique) or unique
         active = self.running.get(unique)
         return self.waiting.get(unique) if active is None else active.received
 
     def interrupt(self, unique: int) -> InterruptOutcome:
-        """Cancel a request; one that never started is still to be answered."""
+        """Cancel or drop a request; the caller must answer a dropped one."""
         if self.resending:
             unique = self._known(unique) or unique
         active, received = self.running.get(unique), self.waiting.get(unique)
         known = active.received if active is not None else received
         if known is None:
             return InterruptOutcome.UNKNOWN
-        if known[0] in UNINTERRUPTED:  # of who is killed, on a block device's mount
+        if known[0] in UNINTERRUPTED:  # the caller is killed, on a fuseblk mount
             return InterruptOutcome.GOES_ON
         self.interruptions += 1
         if active is not None:
             active.cancel()
             return InterruptOutcome.CANCELLED
         assert received is not None
-        # What waits for nothing does not fail on a local filesystem when a timer's
-        # signal comes, and few programs can bear that: mkdir(2) knows no EINTR.
+        # On a local filesystem a call that does not block does not fail at a timer's
+        # signal, and few programs expect it to: mkdir(2) has no EINTR.
         is_next = len(self.waiting) + len(self.running) <= self.limit
         is_here = not isinstance(received[2], HeadOnly)
         if (is_next and is_here) or received[0] in MUST_RUN:
@@ -195,35 +195,34 @@ class InFlightTable:
         return InterruptOutcome.NEVER_STARTED
 
     def start_interrupted(self, unique: int) -> None:
-        """Cancel a request that starts now, if it was interrupted while it waited."""
+        """Cancel a request that starts now, if it was interrupted while queued."""
         if unique in self.interrupted:
             self.interrupted.remove(unique)
             self.running[unique].cancel()
 
 
 class _RequestInheritance(trio.abc.Instrument):
-    """Notes in each task that a handler starts which request that is for.
+    """Marks each task that a handler starts with the request that it belongs to.
 
-    The handler itself need not note anything for each request: a context variable
-    would take 4 % of it.
+    So the handler need not set a context variable per request: that would cost 4 %.
     """
 
-    @trio.lowlevel.enable_ki_protection  # or Ctrl-C would end here, and the notes
+    @trio.lowlevel.enable_ki_protection  # else Ctrl-C here would remove the instrument
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        """FindStanding who starts a task: this is called by whoever does."""
+        """Mark a new task; trio calls this in the context of its parent."""
         active = _served_by.get()
         if active is not None and not _started_in.get():
             task.context.run(_started_in.set, active.received[1])
 
 
-#: One for all sessions of a loop, for each task of the program pays for it.
+#: One for all sessions of an event loop: every task of the program pays for it.
 _inheritance = _RequestInheritance()
 _sessions: trio.lowlevel.RunVar[int] = trio.lowlevel.RunVar("_sessions", 0)
 
 
 @contextmanager
 def requests_inherited() -> Iterator[None]:
-    """Have tasks know which request they are for, while a session serves."""
+    """Mark tasks with their requests while a session serves."""
     trio.lowlevel.add_instrument(_inheritance)
     _sessions.set(_sessions.get() + 1)
     try:

@@ -1,1 +1,1 @@
-"""What a session is doing: reports, and a thread that watches the loop."""
+"""Reports on a session, and a thread that watches the event loop."""

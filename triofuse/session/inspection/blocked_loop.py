@@ -1,7 +1,7 @@
-"""Finding out who keeps the event loop for so long that nobody else is served.
+"""Finds code that blocks the event loop, so that no other request is served.
 
-A look from another thread asks the loop to answer.  It costs an idle loop nothing, and
-a busy one a call every quarter of a second.
+A check runs in another thread and schedules a call in the loop.  An idle loop is not
+called; a busy one is called four times a second.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ __all__ = ["BlockedLoopDetector"]
 
 _log = logging.getLogger("triofuse")
 
-#: Looks that find the loop without an answer before it is said: a second, with those
-#: of the watchdog.
+#: Checks without an answer before a warning is logged: a second, at the watchdog's
+#: period.
 _CHECKS: Final = 4
 
-#: Seconds for which the same place is not named again.
+#: Seconds for which the same place is not logged again.
 _QUIET: Final = 60.0
 
-#: A loop that stands in here waits for something to do.
+#: A loop whose stack ends here is idle.
 _IDLE: Final = ("_io_epoll.py", "get_events")
 
-#: Where a handler begins, and which code is not the filesystem's.
+#: The outermost function of a request; and the package, which is not the filesystem.
 _HANDLER: Final = (os.path.join("answering", "service.py"), "serve")
 _PACKAGE: Final = str(Path(__file__).parents[2]) + os.sep
 
-#: When a place was named, for all sessions of a loop.
+#: When a place was logged, for all sessions of a loop.
 _named: trio.lowlevel.RunVar[dict[tuple[CodeType, int], float]] = trio.lowlevel.RunVar(
     "_named"
 )
@@ -47,7 +47,7 @@ _named: trio.lowlevel.RunVar[dict[tuple[CodeType, int], float]] = trio.lowlevel.
 
 @attrs.define(eq=False, repr=False)
 class BlockedLoopDetector:
-    """Tells of what holds the event loop for more than a second; made in the loop."""
+    """Logs code that blocks the event loop for a second; create it in the loop."""
 
     _token: trio.lowlevel.TrioToken = attrs.field(
         factory=trio.lowlevel.current_trio_token, init=False
@@ -65,10 +65,10 @@ class BlockedLoopDetector:
             _named.set(self._known)
 
     def check(self, frame: FrameType | None) -> None:
-        """FindStanding where the loop stands; called four times a second from a thread.
+        """Check whether the loop is blocked; called four times a second from a thread.
 
         Args:
-          frame: What the loop's thread is doing.
+          frame: The innermost frame of the loop's thread.
         """
         if self._answered.is_set():
             self._checks = 0
@@ -88,7 +88,7 @@ class BlockedLoopDetector:
         self._known[place] = now
         stack = list(_stack_of_handler(frame))
         _log.warning(
-            "%s has held the event loop for a second, and nobody is served meanwhile.  "
+            "%s has held the event loop for a second; no other request is served.  "
             "Let it await, or run it in a thread: trio.to_thread.run_sync().  "
             "It stands here:\n%s",
             _culprit(stack),
@@ -97,7 +97,7 @@ class BlockedLoopDetector:
 
 
 def _stack_of_handler(frame: FrameType) -> Iterator[FrameType]:
-    """Yield what a handler has called, the innermost first; nothing if it is none."""
+    """Yield the frames that a handler has called, innermost first."""
     called: list[FrameType] = []
     at: FrameType | None = frame
     while at is not None:
@@ -109,7 +109,7 @@ def _stack_of_handler(frame: FrameType) -> Iterator[FrameType]:
 
 
 def _culprit(stack: list[FrameType]) -> str:
-    """Return which method of the filesystem it is."""
+    """Return the name of the filesystem's method, or of another task."""
     for frame in reversed(stack):
         if not frame.f_code.co_filename.startswith(_PACKAGE):
             return f"{frame.f_code.co_qualname}()"

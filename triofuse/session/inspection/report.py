@@ -1,4 +1,4 @@
-"""Seeing inside a session: what it has done, what it is at, and where it stands."""
+"""Reports on a session: its statistics, and its requests in flight."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class InFlight:
 
     Attributes:
       operation: The kernel's name for it: ``"READ"``.
-      request: Its arguments and its caller; None where they make no sense.
+      request: Its arguments and its caller; None if they are malformed.
       age: Seconds since it was read.
-      stack: Where its task stands, ``file:line in function``, the innermost call
-        last; empty while it waits for a handler.
+      stack: The stack of its task, ``file:line in function``, the innermost call
+        last; empty while it is queued.
     """
 
     operation: str
@@ -44,7 +44,7 @@ class InFlight:
 
 
 def in_flight(table: InFlightTable) -> list[InFlight]:
-    """Return all requests that are not answered, the oldest first."""
+    """Return the requests in flight, the oldest first."""
     now = trio.current_time()
     found = [
         _described(active.received, now, tuple(_stack(active.task)))
@@ -57,7 +57,7 @@ def in_flight(table: InFlightTable) -> list[InFlight]:
 def statistics(
     table: InFlightTable, handlers: Handlers, service: Service
 ) -> SessionStatistics:
-    """Return the numbers of a session as they are now."""
+    """Return the counters of a session as they are now."""
     queued = len(table.waiting)
     tallies = {
         opcode: tally for opcode, tally in service.tallies.items() if tally.handled

@@ -1,10 +1,9 @@
-"""The way out of a deadlock: a program that waits for its own mount.
+"""Breaks the deadlock of a program that blocks in its own mount.
 
-A synchronous call into the mount from the very thread that serves it waits for an
-answer that only this thread could give.  A thread of its own sees that, and gives
-EDEADLK.  So it does for a child process between fork and exec, for which Python
-keeps the thread waiting as well.  It can do nothing in a page fault of a mapped file,
-which holds the interpreter's lock.
+A synchronous call into the mount from the thread that serves it waits for an answer
+that only this thread can give.  The watchdog, in another thread, answers EDEADLK.  It
+does the same for a child process between fork and exec, for which Python blocks the
+thread as well.  It cannot help in a page fault of a mapped file, which holds the GIL.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ __all__ = ["Watchdog"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds between two looks; the second look that finds the loop where it was acts.
+#: Seconds between two checks; it acts when two in a row find the same instruction.
 _PERIOD: Final = 0.25
 
-#: What a thread waits in that waits for an answer of a filesystem (/proc/PID/wchan).
+#: Where in the kernel a thread waits for a FUSE answer (/proc/PID/wchan).
 _WAITS_FOR_ANSWER: Final = ("request_wait_answer", "folio_wait", "fuse")
 
-#: What a thread waits in whose child has not come to exec().
+#: Where in the kernel a thread waits for its child's exec().
 _WAITS_FOR_CHILD: Final = ("kernel_clone", "wait_for_vfork_done")
 
-#: Nobody waits for these.
+#: No caller waits for these.
 _NO_CALLER: Final = UNINTERRUPTED | {
     Opcode.FORGET,
     Opcode.BATCH_FORGET,
@@ -56,10 +55,11 @@ _NO_CALLER: Final = UNINTERRUPTED | {
 
 @attrs.define(eq=False, repr=False)
 class Watchdog:
-    """Looks after one session from a thread of its own.
+    """Watches the event loop of one session from a thread.
 
-    It reads the device only while the loop stands still, and hands over to the loop
-    whatever is not the cause of that.  Who holds the loop for long it names in the log.
+    It reads the device only while the loop is blocked in its own mount.  Requests that
+    are not the cause are handed over to the loop.  Code that blocks the loop for long
+    is logged.
     """
 
     _channel: Channel
@@ -79,14 +79,14 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to watch the thread that calls this."""
+        """Start the thread that watches the event loop."""
         try:
             self._thread.start()
         except RuntimeError as exc:  # RLIMIT_NPROC, pids.max
-            _log.warning("nothing breaks a deadlock of this mount: %s", exc)
+            _log.warning("no watchdog thread, a deadlock is not broken: %s", exc)
 
     def stop(self) -> None:
-        """End; the channel may be closed afterwards."""
+        """Stop the thread; the channel may be closed afterwards."""
         self._over.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -104,7 +104,7 @@ class Watchdog:
             stood = stands
 
     def _stands(self) -> tuple[object, int] | None:
-        """Return where the loop stands in its code."""
+        """Return the instruction at which the loop stands."""
         frame = self._frame()
         return (frame.f_code, frame.f_lasti) if frame else None
 
@@ -112,9 +112,9 @@ class Watchdog:
         return sys._current_frames().get(self._loop.ident or 0)  # noqa: SLF001
 
     def _waits(self) -> str:
-        """Return what the loop waits in, if it may be for its own mount.
+        """Return the kernel function in which the loop waits, if it may be for FUSE.
 
-        Without the kernel's help (no /proc, no names in it) nothing is ever refused.
+        Without wchan (no /proc, no names in it) no request is ever refused.
         """
         try:
             with open(f"/proc/self/task/{self._loop.native_id}/wchan") as wchan:
@@ -126,7 +126,7 @@ class Watchdog:
         )
 
     def _drain(self, waits: str) -> None:
-        """Read what is there, refuse what the loop waits for, hand over the rest."""
+        """Read the device; refuse what blocks the loop, hand over the others."""
         buffer = bytearray(self._receiver.size)
         while not self._over.is_set():
             try:
@@ -139,15 +139,15 @@ class Watchdog:
                 self._token.run_sync_soon(self._hand_over, message)
 
     def _hand_over(self, message: Message) -> None:
-        """Treat a message as if the loop had read it; this runs in the loop."""
-        if self._over.is_set():  # nobody is there to treat it, or waits for that
+        """Sort a message as if the loop had read it; runs in the loop."""
+        if self._over.is_set():  # the session has ended: all callers are gone
             return
         received = self._receiver.sort(message)
         if received is not None:
             self._queue(received)
 
     def _refuse(self, message: Message, waits: str) -> bool:
-        """Answer EDEADLK if the loop waits for just this request."""
+        """Answer EDEADLK if the loop waits for this request."""
         try:
             opcode, unique, pid = peek_caller(message)
         except ProtocolError:

@@ -1,1 +1,1 @@
-"""What the kernel is told unasked."""
+"""Notifications to the kernel."""

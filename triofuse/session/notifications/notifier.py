@@ -1,7 +1,8 @@
-"""Tells the kernel what has changed, and never waits for the kernel on the loop.
+"""Sends notifications to the kernel, and never blocks the event loop in the kernel.
 
-The law: a notification that may wait for the request by which it was asked for is
-sent when that is answered.  Any other has reached the kernel when its call returns.
+The law: a notification that may wait in the kernel for the request that sends it is
+deferred until that request is answered.  Any other has been sent when its call returns;
+a request waits for that at most one second.
 """
 
 from __future__ import annotations
@@ -31,22 +32,23 @@ __all__ = ["SessionNotifier"]
 
 _log = logging.getLogger("triofuse")
 
-#: Threads for what may wait until other requests are answered.
+#: Threads for notifications that may wait until other requests are answered.
 _MAX_THREADS = 32
 
-#: Seconds for which a request waits until the kernel takes what it is notification.
+#: Seconds for which a request waits until its notification is sent.
 _MAX_WAIT = 1.0
 
-#: Seconds until it is tried again to start a thread.
+#: Seconds between two attempts to start a thread.
 _NO_THREAD = 0.1
 
-#: Threads for what waits for no request: they must not queue behind the others.
+#: Threads for notifications that wait for no request.  They have their own limiter, so
+#: that they do not queue behind the others.
 _MAX_PROMPT_THREADS = 4
 
 
 @attrs.define(eq=False, repr=False)
 class SessionNotifier:
-    """The `triofuse.Notifier` of one session, which says what each method does."""
+    """The notifier of one session; `triofuse.Notifier` documents the methods."""
 
     _channel: Channel
     _table: InFlightTable
@@ -59,7 +61,7 @@ class SessionNotifier:
     _limiter: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
     )
-    #: For what is sent while a request is served.
+    #: For notifications that are sent while a request is served.
     _inside: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
     )
@@ -70,14 +72,14 @@ class SessionNotifier:
     _numbers: itertools.count[int] = attrs.field(
         factory=lambda: itertools.count(1), init=False
     )
-    #: Who waits for what was cached, by the number of the RETRIEVE.
+    #: The waiters for RETRIEVE replies, by the RETRIEVE's number.
     _retrieving: dict[int, trio.MemorySendChannel[bytes]] = attrs.field(
         factory=dict, init=False
     )
 
     @property
     def waiting(self) -> int:
-        """How many threads send now, or wait in the kernel."""
+        """How many threads are sending, or blocked in the kernel."""
         return self._threads.writing if self._threads else 0
 
     async def inval_inode(self, nodeid: int, offset: int = 0, length: int = 0) -> None:
@@ -99,7 +101,7 @@ class SessionNotifier:
         await self._tell("expire_entry", n.encode_notify_expire_entry, parent, name)
 
     async def delete(self, parent: int, child: int, name: str) -> None:
-        """Say that a name is gone."""
+        """Drop a name that was removed, and tell its watchers (inotify)."""
         await self._tell("delete", n.encode_notify_delete, parent, child, name)
 
     async def store(self, nodeid: int, offset: int, data: Buffer) -> None:
@@ -108,7 +110,7 @@ class SessionNotifier:
         await self._tell("store", n.encode_notify_store, nodeid, offset, kept)
 
     async def retrieve(self, nodeid: int, offset: int, size: int) -> bytes:
-        """Return what is cached."""
+        """Return cached data of a node."""
         await self._check("retrieve")
         parts: list[bytes] = []
         while size > 0:
@@ -120,12 +122,12 @@ class SessionNotifier:
         return b"".join(parts)
 
     async def poll(self, kh: int) -> None:
-        """Have whoever polls ask again."""
+        """Wake pollers, so that they send POLL again."""
         await self._check("poll")
         await self._channel.sender().send(n.encode_notify_poll(kh))
 
     async def resend(self) -> None:
-        """Have all requests sent again that are not answered."""
+        """Have the kernel resend all unanswered requests."""
         await self._check("resend")
         self._table.resending = True
         await self._channel.sender().send(n.encode_notify_resend())
@@ -134,15 +136,15 @@ class SessionNotifier:
 
     @property
     def can_resend(self) -> bool:
-        """Whether the kernel sends requests again when it is asked to."""
+        """Whether the kernel can resend requests (protocol 7.40)."""
         return self._minor >= n.SINCE["resend"]
 
     def resend_nowait(self) -> None:
-        """As `resend`, but the caller reads what is sent again, and at once.
+        """Like `resend`, but the caller must read the copies, at once.
 
         Raises:
-          BlockingIOError: A socket in place of the device is full.
-          trio.EndOfChannel: The connection is over.
+          BlockingIOError: The socket that replaces the device is full.
+          trio.EndOfChannel: The connection has ended.
           trio.ClosedResourceError: The channel is closed.
         """
         self._channel.sender().send_nowait(n.encode_notify_resend())
@@ -154,7 +156,7 @@ class SessionNotifier:
         await self._channel.sender().send(n.encode_notify_inc_epoch())
 
     async def prune(self, nodeids: Iterable[int]) -> None:
-        """Have nodes forgotten that nobody uses."""
+        """Have the kernel forget unused nodes."""
         listed = list(nodeids)
         if listed:
             await self._tell("prune", n.encode_notify_prune, listed)
@@ -164,12 +166,12 @@ class SessionNotifier:
     def start(
         self, minor: int, nursery: trio.Nursery, read_copies: Callable[[], None]
     ) -> None:
-        """Be ready: INIT is answered.
+        """Allow notifications: INIT is answered.
 
         Args:
-          minor: The protocol in use is 7.minor.
-          nursery: For what is sent when a request has been answered.
-          read_copies: Reads all that the device has, without waiting.
+          minor: The minor version of the protocol in use, 7.minor.
+          nursery: For notifications that are deferred.
+          read_copies: Reads all that the device has, without blocking.
         """
         self._minor, self._nursery = minor, nursery
         self._read_copies = read_copies
@@ -177,19 +179,19 @@ class SessionNotifier:
 
     @trio.lowlevel.enable_ki_protection
     def send_deferred(self, unique: int) -> None:
-        """Send what was to wait until this request is answered."""
+        """Send the notifications that were deferred until this request is answered."""
         deferred = self._table.deferred.pop(unique, None)
         if deferred and self._nursery is not None:
             self._nursery.start_soon(self._send_deferred, deferred)
 
     def receive_reply(self, reply: NotifyReply) -> None:
-        """Hand over what a RETRIEVE has brought, if somebody still wants it."""
+        """Pass the reply to a RETRIEVE to its waiter, if there still is one."""
         waiting = self._retrieving.pop(reply.unique, None)
         if waiting is not None:
             waiting.send_nowait(bytes(reply.data))
 
     def end(self) -> None:
-        """Know that the connection is over: nothing can be told any more."""
+        """Note that the connection has ended: waiters and later calls fail."""
         self._ended = True
         for waiting in self._retrieving.values():
             waiting.close()
@@ -197,10 +199,10 @@ class SessionNotifier:
             self._threads.close()
 
     async def unblock_threads(self, unanswered: Iterable[int], size: int) -> None:
-        """After ``end``, let go of threads that wait in the kernel.
+        """After ``end``, unblock the threads that wait in the kernel.
 
         Args:
-          unanswered: The numbers of requests that nobody answers any more.
+          unanswered: ``unique`` of each request that no handler will answer.
           size: Bytes in the largest request.
         """
         if self._threads is not None:
@@ -209,7 +211,7 @@ class SessionNotifier:
     async def _tell(
         self, method: str, encode: Callable[..., list[Buffer]], *arguments: Any
     ) -> None:
-        """Send from a thread; when a request is answered that it may wait for."""
+        """Send from a thread; defer what may wait for the calling task's request."""
         await self._check(method)
         notification = Notification(method, arguments, encode(*arguments))
         active = self._table.active()
@@ -222,10 +224,10 @@ class SessionNotifier:
             await self._send_with_timeout(notification)
 
     async def _send_with_timeout(self, notification: Notification) -> None:
-        """Send while a request is served that is not waited for, as far as is known.
+        """Send while a request is served that the notification does not wait for.
 
-        Whether others are is not: they may hold what is needed, and wait for this
-        one in turn.  So the request goes on after a while.
+        It may wait for other requests, which in turn may wait for this one.  So the
+        request goes on after a second, and the thread goes on sending.
         """
         assert self._nursery is not None
         outcome = _Outcome()
@@ -271,9 +273,9 @@ class SessionNotifier:
     async def _write(
         self, message: Sequence[Buffer], limiter: trio.CapacityLimiter
     ) -> bool:
-        """Send from a thread; return whether the kernel holds what it is about.
+        """Send from a thread; False if the kernel does not know the node or name.
 
-        A socket in place of the device waits for no request, nor for a thread.
+        A socket that replaces the device never waits for a request: no thread.
         """
         if self._is_socket:
             await self._channel.sender().send(message)
@@ -292,7 +294,7 @@ class SessionNotifier:
         message: Sequence[Buffer],
         limiter: trio.CapacityLimiter,
     ) -> None:
-        """Send; where no thread can be started, later: it must not get lost."""
+        """Send in a thread; retry if none can be started: it must not get lost."""
         while True:
             try:
                 return await trio.to_thread.run_sync(
@@ -303,7 +305,7 @@ class SessionNotifier:
                 await trio.sleep(_NO_THREAD)
 
     async def _retrieve_some(self, nodeid: int, offset: int, size: int) -> bytes:
-        """Return what comes in one answer."""
+        """Return the data of one RETRIEVE."""
         number = next(self._numbers)
         send, receive = trio.open_memory_channel[bytes](1)
         self._retrieving[number] = send
@@ -321,7 +323,7 @@ class SessionNotifier:
 
 @attrs.define(eq=False, repr=False)
 class _Outcome:
-    """What has become of a notification."""
+    """The outcome of a notification."""
 
     known: trio.Event = attrs.field(factory=trio.Event)
     error: Exception | None = None
@@ -329,7 +331,7 @@ class _Outcome:
 
 
 def _may_wait(active: ActiveRequest, notification: Notification) -> bool:
-    """Whether the kernel may want for a notification what it holds for a request."""
+    """Whether the kernel may need locks for a notification that a request holds."""
     opcode, _, message, _ = active.received
     try:
         request = OPERATIONS[opcode].decode(message)

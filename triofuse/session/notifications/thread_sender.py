@@ -1,8 +1,8 @@
-"""The device for worker threads, whose writes may block in the kernel.
+"""Sends from worker threads, whose writes may block in the kernel.
 
-A thread that waits in the kernel keeps the device open, whoever closes it: then the
-connection does not end, and whoever waits for a reply, the thread too, does so for
-ever, SIGKILL or not.  So at the end callers are answered until no thread waits.
+The law: a thread that is blocked in the kernel keeps the device open, and so the
+connection alive.  Then callers and the thread would wait for ever, SIGKILL or not.  So
+at the end all callers are answered until no thread is blocked.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["ThreadSender"]
 
 @attrs.define(eq=False, repr=False)
 class ThreadSender:
-    """Sends from threads, on a descriptor that nobody closes under them.
+    """Sends from threads, on a descriptor that stays open until they are done.
 
     Attributes:
-      writing: Threads that send now, or wait in the kernel.
+      writing: Threads that are sending, or blocked in the kernel.
     """
 
     _channel: Channel
@@ -44,7 +44,7 @@ class ThreadSender:
 
     @classmethod
     def beside(cls, channel: Channel) -> ThreadSender:
-        """Return one with a descriptor of its own.
+        """Return a sender with its own descriptor of the channel's device.
 
         Raises:
           trio.ClosedResourceError: The channel is closed.
@@ -78,7 +78,7 @@ class ThreadSender:
             self._token.run_sync_soon(self._idle.cancel)
 
     def close(self) -> None:
-        """Close the descriptor, or have the last thread do it."""
+        """Close the descriptor now, or when the last thread is done."""
         with self._lock:
             if not self._closed and not self.writing:
                 self._channel.close()
@@ -86,15 +86,15 @@ class ThreadSender:
             self._closed = True
 
     async def unblock(self, unanswered: Iterable[int], size: int) -> None:
-        """After ``close``, let go of the threads: fail what they may wait for.
+        """After ``close``, unblock the threads: fail what they may wait for.
 
         Args:
-          unanswered: The numbers of requests that nobody answers any more.
+          unanswered: ``unique`` of each request that no handler will answer.
           size: Bytes in the largest request.
         """
-        if not self.writing or self._channel.fileno() == -1:  # the latter in a child
+        if not self.writing or self._channel.fileno() == -1:  # closed: a forked child
             return
-        # The last thread closes its descriptor any time.
+        # The last thread may close its descriptor at any time.
         rest = Channel(DevFuse.duplicate(self._channel.device))
         try:
             with self._idle, suppress(trio.EndOfChannel, trio.BrokenResourceError):
@@ -109,6 +109,6 @@ class ThreadSender:
 
 
 def _abort(channel: Channel, unique: int) -> None:
-    """Answer as the end of the connection would; ENOENT: it wanted no answer."""
+    """Answer ECONNABORTED, as at the end of the connection; ignore refusals."""
     with suppress(OSError):
         channel.sender().send_nowait((encode_error(unique, errno.ECONNABORTED),))

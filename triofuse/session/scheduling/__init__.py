@@ -1,1 +1,1 @@
-"""Who reads the device and who serves: Leader/Followers."""
+"""Receives requests and runs handlers: Leader/Followers."""

@@ -1,7 +1,7 @@
-"""A coroutine that tells when it yields to the event loop.
+"""A coroutine that calls a function whenever it yields to the event loop.
 
-A task that only awaits another coroutine does not see that; an instrument of trio's
-would cost 360 ns for each step of every task, this costs 83 ns for each of a handler.
+A task cannot see when a coroutine that it awaits yields.  A trio instrument would cost
+360 ns for each step of every task; this costs 83 ns for each step of a handler.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["ObservedCoroutine"]
 
 @attrs.define(eq=False, repr=False)
 class ObservedCoroutine:
-    """Awaits a coroutine, and calls a function each time it yields, or ends.
+    """Awaits a coroutine, and calls a function each time it yields or ends.
 
-    A stack looks as if nothing were in between: ``cr_frame`` and ``cr_await`` are what
+    Stacks do not show it: it has the ``cr_frame`` and ``cr_await`` that
     ``trio.lowlevel.Task.iter_await_frames`` uses.
     """
 
@@ -61,6 +61,6 @@ class ObservedCoroutine:
 
     @property
     def cr_await(self) -> object:
-        """What it awaits."""
+        """The object that the coroutine awaits."""
         awaited: object = self._coroutine.cr_await  # type: ignore[attr-defined]
         return awaited

@@ -1,9 +1,9 @@
 """The tasks that serve requests: Leader/Followers, as `Policy` decides.
 
-The law: this module only carries out what the policy says.  Each handler is a task that
-looks for a request, serves it, and looks again: most often the next one is there
-already, and two task switches and an epoll round are saved (12 us of 17 us for a small
-read).  When it finds none it rests, and how is the policy's decision.
+The law: this module only carries out what the policy says.  Each handler is a task in a
+loop: receive a request, serve it, receive the next.  Most often the next one is there
+already, which saves two task switches and a turn of epoll (12 us of 17 us for a small
+read).  If there is none, the policy decides: pause, watch the device, park or end.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ __all__ = ["Handlers"]
 
 _log = logging.getLogger("triofuse")
 
-#: What needs no handler of those that are shared out: it is there to wait.
+#: Not counted in the shares of users: it waits by its nature.
 _SETLKW = int(Opcode.SETLKW)
 
-#: What wakes a handler that is to look at the device: a message without content.
+#: Wakes a handler without a request: it reads the device itself.
 _NO_REQUEST: Message = b""
 
 
@@ -53,7 +53,7 @@ class Handlers:
     """Serves the requests of one mount in tasks of the session's nursery.
 
     Attributes:
-      over: Set when the connection is at its end.
+      over: Set when the connection has ended.
     """
 
     _nursery: trio.Nursery
@@ -65,9 +65,9 @@ class Handlers:
     _busy_poll: float
     over: trio.Event = attrs.field(factory=trio.Event, init=False)
     _policy: Policy = attrs.field(init=False)
-    #: What each handler serves with, from its first request on.
+    #: The `ActiveRequest` of each handler whose task has run.
     _active: dict[Handler, ActiveRequest] = attrs.field(factory=dict, init=False)
-    #: Until when a RELEASE may take; for ever while the mount lives.
+    #: Deadline of each RELEASE; infinite while the mount lives.
     _release_deadline: float = attrs.field(default=math.inf, init=False)
     _clock: Callable[[], float] = attrs.field(init=False)
     _receive: Callable[[], ReceivedRequest | None] = attrs.field(init=False)
@@ -84,7 +84,7 @@ class Handlers:
         self._shares = Shares(self._limit)
         self._policy = Policy(self._shares, self._lines)
         self._polling = Polling(self._busy_poll, self._receive_next)
-        # Without a buffer: what is sent goes to a handler that is parked.
+        # Unbuffered: a message goes directly to a parked handler.
         self._wake_up, self._woken = trio.open_memory_channel[Message](0)
 
     @property
@@ -97,12 +97,12 @@ class Handlers:
         self._wake()
 
     def queue(self, received: ReceivedRequest) -> None:
-        """Have a request served that no handler has received."""
+        """Queue a request that no handler has received, and wake a handler."""
         self._receiver.queue[received[1]] = received
         self._wake()
 
     def read_copies(self) -> None:
-        """Read what the kernel sends again, until there is nothing more."""
+        """Read the requests that the kernel has resent, until the device is empty."""
         self._receiver.is_copy = self._table.is_copy
         with suppress(BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
@@ -113,23 +113,23 @@ class Handlers:
         self._wake()
 
     def request_resend(self) -> None:
-        """Receive what was left with the kernel, now that there is memory for it."""
+        """Have the kernel resend payloads, now that there is memory for them."""
         over = (trio.EndOfChannel, trio.ClosedResourceError)
-        with suppress(BlockingIOError, *over):  # it is tried again
+        with suppress(BlockingIOError, *over):  # it is retried later
             self._notifier.resend_nowait()
             self._receiver.prepare_for_resend()
             # Before any handler can reply under a number that the kernel has changed.
             self.read_copies()
 
     def limit_releases(self, seconds: float) -> None:
-        """Give each RELEASE that runs or still comes so long, and no longer."""
+        """Set a deadline for each RELEASE that runs or is still to come."""
         self._release_deadline = trio.current_time() + seconds
         for active in self._table.running.values():
             if active.scope.shield:
                 active.scope.deadline = self._release_deadline
 
     def close(self) -> None:
-        """Start no more handlers; let them end as they are done."""
+        """Start no more handlers; each ends when its request is done."""
         self._policy.over = True
         self._wake_up.close()
         self.over.set()
@@ -143,18 +143,18 @@ class Handlers:
         message = _NO_REQUEST
         if handler.user is not None:
             message = self._receiver.queue.choose(handler.user)[2]
-        if handler not in self._active:  # it is new
+        if handler not in self._active:  # new: it has no task yet
             self._nursery.start_soon(self._handle, handler, message)
-        elif self._woken.statistics().tasks_waiting_receive:  # else it is cancelled
+        elif self._woken.statistics().tasks_waiting_receive:  # else they are cancelled
             self._wake_up.send_nowait(message)
 
     async def _handle(self, handler: Handler, message: Message) -> None:
-        """Be a handler."""
+        """Run a handler's task."""
         yielded = partial(self._yielded, handler)
         await ObservedCoroutine(self._serve_all(handler, message), yielded)
 
     def _yielded(self, handler: Handler) -> None:
-        """See that the device is waited for when a request blocks."""
+        """Tell the policy that the request has blocked; promote another handler."""
         if handler.state is RUNNING:
             opcode, _, message, _ = self._active[handler].received
             user = None if opcode == _SETLKW else peek_user(message)[0]
@@ -162,7 +162,7 @@ class Handlers:
                 self._wake()
 
     async def _serve_all(self, handler: Handler, message: Message) -> None:
-        """Serve requests, in one cancel scope until an INTERRUPT has spent it."""
+        """Serve requests; open a new cancel scope whenever one was cancelled."""
         try:
             self._policy.run(handler, trio.current_time())
             self._service.notice_tracing()
@@ -182,12 +182,12 @@ class Handlers:
     async def _serve_many(
         self, handler: Handler, active: ActiveRequest, received: ReceivedRequest | None
     ) -> None:
-        """Serve until the handler ends, or an INTERRUPT has spent the cancel scope."""
+        """Serve until the handler ends, or its cancel scope was cancelled."""
         table, running = self._table, self._table.running
         find, serve = self._find, self._service.serve
         self._active[handler] = active
         active.bind_to_task()
-        answered = 0  # the opcode, since the handler has last rested
+        answered = 0  # the last opcode since the handler rested, else 0
         while not active.cancelled:
             if received is None:
                 received = find(answered)
@@ -250,9 +250,9 @@ class Handlers:
         return self._receive()
 
     def _next_by_shares(self) -> ReceivedRequest | None:
-        """Return the request that is next by the shares of users; queue others.
+        """Return the next request that its user's share admits; queue the others.
 
-        If none that is queued may start, its user may start no other either.
+        If no queued request may start, a new one of the same users may not either.
         """
         queue, user = self._receiver.queue, self._policy.next_user()
         if user is not None:
@@ -267,7 +267,7 @@ class Handlers:
         return None
 
     async def _rest(self, handler: Handler) -> ReceivedRequest | None:
-        """Wait as the policy says; return the request that came with the wake-up."""
+        """Wait as the policy says; return the request of the wake-up, if any."""
         policy, message = self._policy, _NO_REQUEST
         while True:
             state = policy.rest(handler)
@@ -291,15 +291,15 @@ class Handlers:
                 return None
 
     async def _watch(self) -> None:
-        """Wait until the device has something."""
+        """Wait until the device is readable."""
         try:
             await self._receiver.wait()
             self._polling.woken()
         except trio.ClosedResourceError:
-            pass  # as the next look will tell
+            pass  # the next receive raises it again
 
     def _start_queued(self, message: Message) -> ReceivedRequest | None:
-        """Return the request of a message; None if it was dropped meanwhile."""
+        """Start the queued request of a message; None if it was dropped."""
         _, unique = peek(message)
         received = self._receiver.queue.start(unique)
         if received is None:
@@ -307,7 +307,7 @@ class Handlers:
         return received
 
     async def _release(self, active: ActiveRequest) -> None:
-        """Serve a RELEASE: the end of the mount does not cancel it, only a deadline."""
+        """Serve a RELEASE: only a deadline cancels it, not the end of the mount."""
         scope = active.scope
         scope.shield = True
         if self._release_deadline < math.inf:

@@ -1,12 +1,12 @@
-"""Looking again before sleeping, as long as that has lately paid off.
+"""Polls the device before the handler sleeps, while its hit rate is good.
 
-To sleep and to be woken takes longer than all the rest of a request: a turn of the
-event loop, and where client and server run on different CPUs, two wake-ups of these.
-The next request often comes before that.  Where its client runs on our CPU, it comes as
-soon as we yield the CPU; where it runs on another, while we poll.
+To sleep and to be woken takes longer than the rest of a request: a turn of the event
+loop, and two wake-ups of CPUs if client and server run on different ones.  The next
+request often comes sooner.  If its client runs on our CPU, it comes when we yield the
+CPU (sched_yield); if the client runs on another CPU, it comes while we poll.
 
-Whether it comes so soon depends most on what was answered: who has looked up a name
-asks for more at once, who has released a file does something else.
+The hit rate depends most on the operation answered last: a client that has looked up a
+name sends its next request at once; one that has released a file does something else.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from triofuse.session.in_flight.received import ReceivedRequest
 
 __all__ = ["Polling"]
 
-#: Seconds after which it was not the client to whom we have yielded, but a program that
-#: computes on and on: its slice is longer (base_slice_ns in kernel/sched).
+#: Seconds; a sched_yield that takes longer went to a CPU-bound program, not to the
+#: client: that program ran for a whole scheduler slice (base_slice_ns in kernel/sched).
 _LONG = 250e-6
 
-#: Seconds: a request that comes so soon after we fell asleep was sent by a client that
-#: had waited for our CPU.
+#: Seconds; a request that comes so soon after we fell asleep is from a client that had
+#: waited for our CPU.
 _SOON = 40e-6
 
-#: What hits and misses add up to, at most; what took too long wipes out all of it.
+#: The highest score, and what is added to it.  A yield that took too long resets it.
 _MOST = 8
 _HIT = 1
 _MISS = -4
 _TOO_LONG = -_MOST
 
-#: How often we sleep at once after a miss too many: at first, and at the most.
+#: Attempts that are skipped when the score is used up: at first, and at most.
 _FIRST_SKIP = 16
 _MOST_SKIPPED_YIELDS = 1024
 _MOST_SKIPPED_POLLS = 256
@@ -45,7 +45,7 @@ _MOST_SKIPPED_POLLS = 256
 
 @attrs.define(eq=False, repr=False)
 class _Prediction:
-    """Whether something is worth a try: it backs off after misses."""
+    """Predicts whether an attempt will hit; backs off after misses."""
 
     _most: int
     _score: int = attrs.field(default=0, init=False)
@@ -53,14 +53,14 @@ class _Prediction:
     _back_off: int = attrs.field(default=_FIRST_SKIP, init=False)
 
     def is_due(self) -> bool:
-        """Whether to try it, which is then to be noted."""
+        """Whether to make an attempt; then `note` its result."""
         if self._skip:
             self._skip -= 1
             return False
         return True
 
     def note(self, gain: int) -> None:
-        """Note whether it has paid off."""
+        """Note the result of an attempt: positive for a hit."""
         self._score = min(self._score + gain, _MOST)
         if gain > 0:
             self._back_off = _FIRST_SKIP
@@ -70,12 +70,12 @@ class _Prediction:
             self._back_off = min(2 * self._back_off, self._most)
 
     def try_again(self) -> None:
-        """Have it tried next time."""
+        """End the back-off: the next attempt is due."""
         self._skip = 0
         self._back_off = _FIRST_SKIP
 
 
-#: By the opcode of the request that was answered last.
+#: By the opcode of the request answered last.
 _Predictions = defaultdict[int, _Prediction]
 
 
@@ -85,10 +85,10 @@ def _predictions(most: int) -> _Predictions:
 
 @attrs.define(eq=False, repr=False)
 class Polling:
-    """Finds the next request without sleeping; the loop stands still meanwhile.
+    """Receives the next request without sleeping; blocks the event loop meanwhile.
 
     Attributes:
-      seconds: How long to poll at most; 0 is for neither polling nor yielding.
+      seconds: The longest time to poll; 0 disables polling and yielding.
     """
 
     seconds: float
@@ -99,9 +99,9 @@ class Polling:
     _polls: _Predictions = attrs.field(
         factory=lambda: _predictions(_MOST_SKIPPED_POLLS), init=False
     )
-    #: After what we have polled in vain, and when that was.
+    #: The opcode after which polling missed, and when.
     _missed: tuple[int, float] | None = attrs.field(default=None, init=False)
-    #: With one CPU nobody could send anything while we poll.
+    #: With one CPU no client can run while we poll.
     _alone: bool = attrs.field(factory=lambda: os.cpu_count() == 1, init=False)
 
     def poll(self, answered: int) -> ReceivedRequest | None:
@@ -125,10 +125,10 @@ class Polling:
         return received
 
     def woken(self) -> None:
-        """Note that something has come after all, and we were asleep.
+        """Note that the device woke us after the handler slept.
 
-        Polling holds the CPU.  So if polling was in vain and then it came at once, the
-        client had waited for that CPU: to yield it would have been right.
+        Polling holds the CPU.  If polling missed and the request came right after it,
+        the client had waited for that CPU, and a yield would have hit.
         """
         if self._missed is not None:
             answered, since = self._missed
@@ -137,7 +137,7 @@ class Polling:
                 self._yields[answered].try_again()
 
     def _yield(self, prediction: _Prediction) -> ReceivedRequest | None:
-        """Yield the CPU, then look."""
+        """Yield the CPU, then receive once."""
         start = perf_counter()
         os.sched_yield()
         received = self._receive_or_none()
@@ -148,7 +148,7 @@ class Polling:
         return received
 
     def _poll(self, prediction: _Prediction) -> ReceivedRequest | None:
-        """FindStanding again and again."""
+        """Receive again and again until the time is over."""
         until = perf_counter() + self.seconds
         received: ReceivedRequest | None = None
         while received is None and perf_counter() < until:
@@ -157,7 +157,7 @@ class Polling:
         return received
 
     def _receive_or_none(self) -> ReceivedRequest | None:
-        """Return a request if there is one; one for the session itself is none."""
+        """Return a request for a handler; None if there is none."""
         try:
             return self._receive()
         except (BlockingIOError, trio.EndOfChannel, trio.ClosedResourceError):

@@ -1,4 +1,4 @@
-"""Requests that were read and have not started, in a line for each user."""
+"""The queue of requests that were read and have not started, by user."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _Lines = dict[int, dict[int, ReceivedRequest]]
 
 
 class Queue(UserDict[int, ReceivedRequest]):
-    """Finds a request by its ``unique``, and the oldest of each user.
+    """Maps ``unique`` to a queued request, and has a line of requests for each user.
 
-    To delete one drops it: an INTERRUPT or a deadline has answered it.  Its memory is
-    given back at once, for it may be long before a handler would come to it.
+    To delete a request drops it: an INTERRUPT or a deadline has answered it.  Its
+    memory is given back at once, and not when a handler would have started it.
 
     Attributes:
-      lines: What may be chosen, by user; where nothing else decides, the first user is
-        next.
-      withheld: What cannot start, for its payload is still with the kernel, by user.
+      lines: Requests that may start, by user.  Among equals the first user is next.
+      awaiting_resend: Requests that cannot start, by user: their payload was left with
+        the kernel, which is to resend it.
     """
 
     def __init__(self, recycle: Callable[[Message], None]) -> None:
@@ -38,15 +38,13 @@ class Queue(UserDict[int, ReceivedRequest]):
 
     def __delitem__(self, unique: int) -> None:
         received = self.data.pop(unique)
-        if self._remove_from_line(
-            received
-        ):  # else the handler that has been woken gives it back
+        if self._remove_from_line(received):  # else the woken handler gives it back
             self._recycle(received[2])
 
     def choose(self, user: int) -> ReceivedRequest:
-        """Return the oldest request of a user; others come first next time.
+        """Take the oldest request from a user's line; the user goes to the end.
 
-        It is still found, and can be dropped, until it is started.
+        The request stays in the mapping, and can be dropped, until `start`.
         """
         line = self.lines.pop(user)
         unique = next(iter(line))
@@ -56,20 +54,20 @@ class Queue(UserDict[int, ReceivedRequest]):
         return received
 
     def start(self, unique: int) -> ReceivedRequest | None:
-        """Take a request that was chosen; None if it was dropped."""
+        """Remove and return a chosen request; None if it was dropped."""
         return self.data.pop(unique, None)
 
     def remove_awaiting_resend(self) -> dict[int, float]:
-        """Remove what is withheld, for it comes again; return when it came first."""
-        withheld = [
+        """Remove requests that will be resent; return their first arrival times."""
+        removed = [
             received
             for line in self.awaiting_resend.values()
             for received in line.values()
         ]
         self.awaiting_resend.clear()
-        for _, unique, _, _ in withheld:
+        for _, unique, _, _ in removed:
             del self.data[unique]
-        return {unique: since for _, unique, _, since in withheld}
+        return {unique: since for _, unique, _, since in removed}
 
     def _place(self, received: ReceivedRequest) -> tuple[_Lines, int]:
         message = received[2]
@@ -77,7 +75,7 @@ class Queue(UserDict[int, ReceivedRequest]):
         return lines, peek_user(message)[0]
 
     def _remove_from_line(self, received: ReceivedRequest) -> bool:
-        """Take a request out of its line; False if it was in none."""
+        """Remove a request from its line; False if it was in none."""
         lines, user = self._place(received)
         line = lines.get(user, {})
         found = line.pop(received[1], None) is not None

@@ -1,12 +1,12 @@
 """The receive side: one receive buffer, and the memory that requests hold.
 
-Messages are small but for WRITEs.  Small ones are copied out of the one large
-buffer; a large one takes the buffer along and another stands in for it.
+Only WRITEs are large.  A small message is copied out of the receive buffer.  A large
+one keeps the buffer, and a spare buffer replaces it.
 
-The law: whatever requests hold, INTERRUPTs and the requests of others are still read.
-The kernel's queue is first in, first out, so past `max_payload` reading goes on, and
-what a user sends beyond its share is left with the kernel: it keeps every request until
-that is answered, and sends all of them again when it is asked to (RESEND).
+The law: however much memory requests hold, INTERRUPTs and the requests of other users
+are still read.  The kernel's queue is first in, first out, so reading goes on past
+`max_payload`, and of what a user sends beyond its share only the head is kept.  The
+kernel keeps each request until it is answered, and sends all again on RESEND.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = ["Receiver"]
 
 _log = logging.getLogger("triofuse")
 
-#: Up to here a copy is cheaper than to give the buffer away (measured: 16 KiB
-#: copy in 0.6 us, a new 1 MiB buffer costs 12 us and its page faults).
+#: Bytes up to which a copy is cheaper than another buffer (measured: to copy 16 KiB
+#: takes 0.6 us, a new 1 MiB buffer 12 us and its page faults).
 _COPY_LIMIT = 16 << 10
 
 #: Bytes that are kept of a message whose payload is left with the kernel.
@@ -49,25 +49,25 @@ _HEAD = 80
 #: Buffers that are kept for the next large message.
 _MAX_SPARES = 4
 
-#: The first one is mapped, and takes no memory where nothing comes in.
+#: The first one is mapped: it takes no memory before something is received.
 _Buffer = bytearray | mmap.mmap
 
-#: Seconds to wait for memory to be given back before reading goes on: from, to.  The
-#: second is for a kernel that sends nothing again: there each look may cost memory.
+#: Seconds to wait for free memory before reading goes on: first, and at most.  The wait
+#: doubles only on a kernel without RESEND, where each message read may take memory.
 _WAITS = (0.005, 1.0)
 
 
 @attrs.define(eq=False, repr=False)
 class Receiver:
-    """Receives messages, has control requests dealt with, hands on the others.
+    """Receives messages; runs control requests at once and returns the others.
 
     Attributes:
-      size: Bytes that each read must offer.
-      max_payload: Bytes of large messages that are held at a time.
-      queue: What was read and has not started.
-      is_copy: Tells of requests that are served already, once any are sent again.
-      request_resend: Has the kernel send all again; None where it cannot, before 7.40.  There
-        nothing is read past `max_payload` but one message now and then.
+      size: Bytes of the receive buffer that the kernel requires.
+      max_payload: Bytes of large messages that are held at one time.
+      queue: Requests that were read and have not started.
+      is_copy: Whether a request is a copy of one in flight; None before any RESEND.
+      request_resend: Has the kernel resend all requests; None before protocol 7.40.
+        Without it only one message is read now and then past `max_payload`.
     """
 
     _channel: Channel
@@ -83,9 +83,9 @@ class Receiver:
     _shares: Shares = attrs.field(init=False)
     _room: trio.Event = attrs.field(factory=trio.Event, init=False)
     _next_wait: float = attrs.field(default=_WAITS[0], init=False)
-    #: How many messages may be received although memory is short.
+    #: How many messages may be received past `max_payload`.
     _may_read: float = attrs.field(default=0, init=False)
-    #: When a request that comes again came first.
+    #: The first arrival times of requests that are being resent.
     _first: dict[int, float] = attrs.field(factory=dict, init=False)
     _buffer: _Buffer = attrs.field(init=False)
     _view: memoryview = attrs.field(init=False)
@@ -100,17 +100,17 @@ class Receiver:
         self._view = memoryview(self._buffer)
 
     def receive_nowait(self) -> ReceivedRequest | None:
-        """Return the next request for a handler, None if this one was not for one.
+        """Return the next request for a handler; None if it was dealt with here.
 
         Raises:
-          BlockingIOError: There is none, or no room for it.
-          trio.EndOfChannel: There will be none.
+          BlockingIOError: There is none, or no memory for it.
+          trio.EndOfChannel: The connection has ended.
         """
         if self._shares.crowded:
             if not self._may_read:
                 raise BlockingIOError
             self._may_read -= 1
-        receive, now = self._receive, self._now  # quicker to call than attributes
+        receive, now = self._receive, self._now  # locals are faster
         try:
             size = receive(self._buffer)
         except (FileNotFoundError, InterruptedError):
@@ -126,11 +126,11 @@ class Receiver:
         return self.sort(message)
 
     def admit_one(self) -> None:
-        """Let the next message be received although memory may be short."""
+        """Let one message be received even past `max_payload`."""
         self._may_read = max(self._may_read, 1)
 
     def sort(self, message: Message) -> ReceivedRequest | None:
-        """Return a request for a handler, deal with any other message."""
+        """Return a request for a handler; deal with any other message, return None."""
         try:
             opcode, unique = peek(message)
         except ProtocolError as exc:
@@ -149,10 +149,10 @@ class Receiver:
         return None
 
     def recycle(self, message: Message) -> None:
-        """Take back the buffer of a message that has been served.
+        """Reuse the buffer of a request that was answered.
 
-        A filesystem that kept a view of it keeps the buffer: nothing it holds
-        ever changes under its hands.
+        If the filesystem has kept a view, the buffer is not reused: data that it holds
+        never changes.
         """
         if not isinstance(message, memoryview):
             return
@@ -162,13 +162,13 @@ class Receiver:
         if len(self._spares) >= _MAX_SPARES or not isinstance(buffer, bytearray):
             return
         try:
-            buffer.append(buffer.pop())  # not allowed while any view exists
+            buffer.append(buffer.pop())  # raises while any view exists
         except BufferError:
             return
         self._spares.append(self._receive_into(buffer))  # still in the CPU's caches
 
     async def wait(self) -> None:
-        """Wait until there may be something to receive.
+        """Wait until there may be a message to receive.
 
         Raises:
           trio.ClosedResourceError: The channel is closed.
@@ -188,14 +188,12 @@ class Receiver:
         return await self._channel.wait_readable()
 
     def prepare_for_resend(self) -> None:
-        """Know that the kernel sends all again."""
-        withheld = self.queue.remove_awaiting_resend().items()
-        self._first = {
-            number & ~FUSE_UNIQUE_RESEND: since for number, since in withheld
-        }
+        """Drop heads whose requests the kernel resends; keep their arrival times."""
+        removed = self.queue.remove_awaiting_resend().items()
+        self._first = {number & ~FUSE_UNIQUE_RESEND: since for number, since in removed}
 
     def _sort_large(self, size: int) -> ReceivedRequest | None:
-        """Treat the message in the buffer, which has a payload."""
+        """Sort the large message in the buffer; keep only its head past the share."""
         length, opcode, unique = peek_head(self._view)
         if length != size or opcode in self._control:
             return self.sort(self._view[:size].tobytes())
@@ -209,14 +207,14 @@ class Receiver:
         return None
 
     def _since(self, unique: int) -> float:
-        """Return when a request came first, most often now."""
+        """Return when a request first arrived: now, unless it was resent."""
         now = self._now()
         return (
             self._first.pop(unique & ~FUSE_UNIQUE_RESEND, now) if self._first else now
         )
 
     def _give_away(self, size: int, user: int) -> Message:
-        """Return a view of the buffer, and put another in its place."""
+        """Return a view of the buffer, and replace it by a spare one."""
         self._shares.take(user, size)
         message = self._view[:size]
         self._receive_into(self._spares.pop() if self._spares else bytearray(self.size))
@@ -233,7 +231,7 @@ class Receiver:
             self.request_resend()
 
     def _receive_into(self, buffer: _Buffer) -> _Buffer:
-        """Have another receive buffer; return the one that was it."""
+        """Replace the receive buffer; return the former one."""
         former, self._buffer = self._buffer, buffer
         self._view.release()
         self._view = memoryview(buffer)

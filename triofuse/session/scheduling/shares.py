@@ -1,8 +1,8 @@
-"""Fair shares of what is limited: handlers and memory.
+"""Fair shares of limited resources: handlers and memory.
 
-The law: a user may take more as long as it holds less than eight times what is free
-(dynamic thresholds; Choudhury and Hahne, 1998).  So one user alone takes 8/9 of it, two
-take 8/17 each, and the last of it is kept for those who hold nothing.
+The law: a user may take more while it holds less than eight times what is free (dynamic
+thresholds; Choudhury and Hahne, 1998).  So one user alone takes at most 8/9, two take
+8/17 each, and the rest is kept for users who hold nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import attrs
 
 __all__ = ["Shares"]
 
-#: What a user may hold, by what is free.
+#: A user may hold this many times what is free.
 _THRESHOLD = 8
 
 
@@ -23,7 +23,7 @@ class Shares:
       limit: The most that all users hold together.
       taken: What they hold now.
       held: The same by user; those who hold nothing are not in it.
-      crowded: Whether there may be a user who gets no more.
+      crowded: Whether some user may have reached its share.
     """
 
     limit: int

@@ -1,1 +1,1 @@
-"""What comes before the first request: arguments, INIT, the root."""
+"""Before the first request: check arguments, negotiate INIT, check the root."""

@@ -1,7 +1,7 @@
-"""The arguments of `triofuse.mount` and its kin, checked before anything is mounted.
+"""Checks the arguments of `triofuse.mount`, `triofuse.run` and others before mounting.
 
-A mount that nobody serves, because its arguments were wrong, would hang whoever looks
-at it.
+A mount that is not served, because its arguments were wrong, would block every process
+that accesses it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["check_arguments", "check_settings"]
 
 
 def check_arguments(filesystem: object, mountpoint: object, options: object) -> None:
-    """See whether these can be what is mounted, where, and how.
+    """Check the filesystem, the mountpoint and the options of a mount.
 
     Raises:
-      TypeError: One of them is something else; says what to write.
+      TypeError: One of them has the wrong type; the message says what to write.
     """
     if isinstance(filesystem, str | bytes | os.PathLike):
         message = f"the filesystem comes first, then the mountpoint {filesystem!r}"
@@ -62,15 +62,15 @@ def _check_path(path: str) -> None:
 
 
 def check_settings(settings: Mapping[str, Any], known: Collection[str]) -> None:
-    """See whether a session can be made with these.
+    """Check the settings of a session.
 
     Args:
-      settings: Its keyword arguments.
-      known: The names that there are.
+      settings: The keyword arguments.
+      known: The known names.
 
     Raises:
-      TypeError: There is no such name, or its value is of another type.
-      ValueError: A value is out of range, or there is no operation of that name.
+      TypeError: A name is unknown, or its value has the wrong type.
+      ValueError: A value is out of range, or names an unknown operation.
     """
     for name, value in settings.items():
         if name not in known:
@@ -109,7 +109,7 @@ def _instead_of(name: str, due: str, value: object) -> str:
 
 
 def _unknown(name: str, value: object, known: Collection[str]) -> str:
-    """Return what to write in place of an argument that there is not."""
+    """Return the message for an unknown argument, with a suggestion."""
     of_mounts = {field.name for field in attrs.fields(MountOptions)}
     message = f"there is no argument {name!r}"
     if name in of_mounts:

@@ -1,4 +1,4 @@
-"""The first exchange on a mount: INIT."""
+"""Negotiates INIT, the first exchange on a mount."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _log = logging.getLogger("triofuse")
 
 _MAX_PAGES_LIMIT = "/proc/sys/fs/fuse/max_pages_limit"
 
-#: Of kernels before 6.13, which have no such sysctl.
+#: The limit of kernels before 6.13, which have no such sysctl.
 _OLD_MAX_PAGES_LIMIT = 256
 
 
 @attrs.frozen
 class Offer:
-    """An INIT that is still to be answered: all callers wait for that.
+    """An INIT that is not answered yet; all callers block until it is.
 
     Attributes:
-      config: What the kernel offers, for the filesystem to choose from.
+      config: What the kernel offers; the filesystem chooses from it.
     """
 
     _channel: Channel
@@ -52,7 +52,7 @@ class Offer:
         """Answer with the configuration as it is now.
 
         Raises:
-          HandshakeError: The kernel does not want to know any more.
+          HandshakeError: It was unmounted meanwhile.
         """
         agreement = agree(self.config, _max_pages_limit())
         body = encode_init(self.config, agreement)
@@ -65,7 +65,7 @@ class Offer:
         return agreement
 
     async def refuse(self) -> None:
-        """Answer with an error: no caller is left waiting, all get ECONNREFUSED."""
+        """Answer with an error: all waiting callers get ECONNREFUSED."""
         with suppress(OSError, trio.EndOfChannel):
             sender = self._channel.sender()
             await sender.send((encode_error(self._unique, errno.EIO),))
@@ -78,20 +78,22 @@ async def receive_offer(
     default_permissions: bool | None,
     allow_root: bool,
 ) -> Offer:
-    """Wait for INIT, and see what follows from the filesystem's methods.
+    """Wait for INIT, and propose a configuration from the filesystem's methods.
 
     Args:
-      channel: Where the kernel is.
-      filesystem: Whose methods count.
-      default_permissions: Whether it is mounted so; None if that is not known.
-      allow_root: Whether it is mounted so.
+      channel: The connection to the kernel.
+      filesystem: Its methods decide which flags are proposed.
+      default_permissions: Whether it is mounted with this option; None if unknown.
+      allow_root: Whether it is mounted with this option.
 
     Raises:
-      HandshakeError: The kernel is too old, or has unmounted before.
+      HandshakeError: The kernel is too old, or it is unmounted already.
     """
     try:
         init = await _receive_init(channel)
-        while init.major > FUSE_KERNEL_VERSION:  # a newer kernel asks again, in ours
+        while (
+            init.major > FUSE_KERNEL_VERSION
+        ):  # a newer kernel sends INIT again, with our version
             await _reply(channel, init.unique, encode_version())
             init = await _receive_init(channel)
     except trio.EndOfChannel as exc:

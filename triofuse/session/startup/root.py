@@ -1,8 +1,8 @@
-"""The root of a filesystem, looked at before its mount is handed to anybody.
+"""Checks the root of a filesystem before its mount is ready.
 
-The kernel has made the root's inode from the mountpoint's type.  A root of another
-type makes it refuse everything with EIO, for good: ``fuse_make_bad()`` in
-fs/fuse/fuse_i.h.
+The kernel has made the root's inode with the mountpoint's type.  If ``getattr`` returns
+another type, the kernel marks the inode bad, and all calls get EIO for ever:
+``fuse_make_bad()`` in fs/fuse/fuse_i.h.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["check_root"]
 
 _log = logging.getLogger("triofuse")
 
-#: Seconds for which a mount waits for the root's attributes.  They may take longer, for
-#: a program may do what they need only when it has its mount.
+#: Seconds for which a mount waits for the root's attributes.  They may take longer: the
+#: program may do what they need only when it is mounted.
 _MAX_WAIT: Final = 1.0
 
-#: Turns of the loop in which what has nothing to wait for is done.
+#: Turns of the event loop in which a ``getattr`` that does not block returns.
 _TURNS: Final = 3
 
 _KINDS: Final = {stat.S_IFDIR: "a directory", stat.S_IFREG: "a regular file"}
@@ -39,19 +39,19 @@ _KINDS: Final = {stat.S_IFDIR: "a directory", stat.S_IFREG: "a regular file"}
 async def check_root(
     filesystem: Filesystem, root_type: int | None, mountpoint: str
 ) -> None:
-    """Ask for the attributes of the root, as if a process had called stat(2).
+    """Call ``getattr`` for the root, as if a process had called stat(2).
 
-    An error is not the mount's end: what is behind the filesystem may be away for a
-    moment.  It is logged, as is a bug.
+    An OSError does not end the mount: a backend may be unavailable for a moment.
+    Errors and bugs are logged.
 
     Args:
-      filesystem: It is served already.
-      root_type: S_IFDIR or S_IFREG.  None for either: then somebody else has mounted
-        it, or nobody, and nothing is waited for.
-      mountpoint: For the error.
+      filesystem: The filesystem; it is being served already.
+      root_type: S_IFDIR or S_IFREG.  None if another program has mounted it: then
+        either is accepted, and the check does not wait.
+      mountpoint: For the error message.
 
     Raises:
-      MountError: The root is of another type.
+      MountError: The root has another type.
     """
     if not implements(filesystem, "getattr"):
         return
@@ -70,14 +70,14 @@ async def check_root(
         try:
             await _wait(over, _MAX_WAIT if root_type else 0.0)
         finally:
-            over.set()  # or the thread would go on waiting
+            over.set()  # else the thread would go on waiting
         nursery.cancel_scope.cancel()
     if isinstance(attr, FileAttr) and isinstance(attr.mode, int):
         _check_type(attr.mode, root_type, mountpoint, name)
 
 
 async def _wait(over: threading.Event, seconds: float) -> None:
-    """Wait in real time, also where the program's clock is a test's."""
+    """Wait in real time, even if the program's clock is a mock."""
     for _ in range(_TURNS):
         await trio.lowlevel.checkpoint()
         if over.is_set():
@@ -94,7 +94,7 @@ async def _getattr(filesystem: Filesystem, name: str) -> object:
         return await filesystem.getattr(request)
     except OSError as exc:
         _log.warning("%s of the root (nodeid 1) fails: %s", name, exc)
-    except Exception:  # noqa: BLE001  (the caller of a stat(2) is told EIO)
+    except Exception:  # noqa: BLE001  (a caller of stat(2) gets EIO)
         _log.warning("%s of the root (nodeid 1) fails", name, exc_info=True)
     return None
 

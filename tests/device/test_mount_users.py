@@ -1,4 +1,4 @@
-"""Who keeps a mount busy."""
+"""Processes and mounts that keep a mount busy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from triofuse.device.mount_users import users_of
 from triofuse.filesystem.words import shown
 
 
-def test_nobody_holds_an_empty_directory(tmp_path: Path) -> None:
+def test_an_empty_directory_has_no_users(tmp_path: Path) -> None:
     assert users_of(str(tmp_path)) == []
 
 
@@ -100,7 +100,7 @@ def test_a_mount_below_is_named(mountpoint: str) -> None:
 def test_the_name_of_a_process_is_quoted_if_a_terminal_would_obey_it(
     tmp_path: Path, name: str
 ) -> None:
-    """Anybody may name his process as he likes, by prctl(2)."""
+    """Any process can set its name by prctl(2)."""
     program = "import sys; open('/proc/self/comm', 'w', errors='surrogateescape')"
     program += f".write({name!r}); print('ready', flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
