@@ -14,7 +14,7 @@ import trio.testing
 from tests.fuzz.connection import BookKeeper
 from tests.fuzz.ledger import Ledger, Plan
 from triofuse.filesystem.replies import FileLock
-from triofuse.testing import replies as f
+from triofuse.testing.listings import DIRENTPLUS, DIRENTS
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import Opcode
 
@@ -204,7 +204,7 @@ def _list(walker: Walker, step: Step, *, plus: bool) -> None:
         offset = step.which % 5 if step.size % 4 == 0 else handle.offset
         size = 200 + step.size * 60
         body = layouts.READ_IN.pack(handle.fh, offset, size, 0, 0, 0)
-        expected = f.DIRENTPLUS if plus else f.DIRENTS
+        expected = DIRENTPLUS if plus else DIRENTS
         caller = {"pid": pid}
         found = await kernel._ask(
             opcode,

@@ -13,7 +13,7 @@ from tests.fuzz.profile import fuzzed
 from tests.fuzz.values import listings
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import DirEntry, Entry
-from triofuse.testing import replies as f
+from triofuse.testing.listings import DIRENTPLUS, DIRENTS
 from triofuse.wire.directories import NumberedListing, begin_listing
 from triofuse.wire.listing import Listing
 
@@ -21,7 +21,7 @@ sizes = st.lists(st.integers(300, 2000), min_size=1, max_size=5)
 
 
 def decoded(page: bytes, *, plus: bool) -> list[DirEntry]:
-    return (f.DIRENTPLUS if plus else f.DIRENTS).decode(page)
+    return (DIRENTPLUS if plus else DIRENTS).decode(page)
 
 
 @attrs.define

@@ -18,7 +18,9 @@ __all__ = ["NO_GENERATOR", "awaited", "check_filesystem", "doubts_about"]
 
 #: The async methods.
 _METHODS: Final = {
-    name for name, own in vars(Filesystem).items() if inspect.iscoroutinefunction(own)
+    name
+    for name in dir(Filesystem)
+    if inspect.iscoroutinefunction(getattr(Filesystem, name))
 }
 
 #: Methods of other libraries, and the operation that the kernel sends instead.

@@ -17,10 +17,9 @@ from triofuse.filesystem.absence import (
     unimplemented,
     unwritable,
 )
-from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import O_ACCMODE
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.lifetime import Lifetime
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -39,7 +38,7 @@ __all__ = ["Filesystem", "implements"]
 _directory_handles = itertools.count(1)
 
 
-class Filesystem:
+class Filesystem(Lifetime):
     """A filesystem: subclass it and write the methods that you need.
 
     Each method takes one request and returns one value.  To fail, raise an
@@ -71,43 +70,7 @@ class Filesystem:
 
     interruptible: frozenset[str] = frozenset()
 
-    @property
-    def notifier(self) -> Notifier:
-        """The `Notifier`, which tells the kernel of changes; available from ``init`` on.
-
-        If a filesystem is mounted several times, it is the latest session's.
-
-        Raises:
-          RuntimeError: No session serves this filesystem yet.
-        """
-        try:
-            notifier: Notifier = self.__dict__["notifier"]
-        except KeyError:
-            message = f"{type(self).__name__} has no notifier before init() is called"
-            raise RuntimeError(message) from None
-        return notifier
-
-    @notifier.setter
-    def notifier(self, notifier: Notifier) -> None:
-        self.__dict__["notifier"] = notifier
-
-    # --- The life of a mount
-
-    async def init(self, config: KernelConfig) -> None:
-        """Prepare to serve; called once, before any other method.
-
-        Args:
-          config: The kernel's offer; change it to negotiate.
-
-        Source: ``process_init_reply()`` in fs/fuse/inode.c.
-        """
-
-    async def destroy(self) -> None:
-        """Release everything; called once, after all other methods have ended.
-
-        The kernel sends no FORGET at unmount: drop all lookup counts here.  This is
-        cancelled after 10 seconds.
-        """
+    # --- The whole filesystem
 
     async def statfs(self, request: r.StatfsRequest) -> Statfs:
         """Return size and free space; by default all zero, as in libfuse."""

@@ -13,14 +13,13 @@ import math
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 import attrs
 import trio
 
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
-from triofuse.device.mount_error import MountError
 from triofuse.filesystem.checks import awaited, check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
@@ -30,6 +29,7 @@ from triofuse.session.answering.backings import Backings
 from triofuse.session.answering.handles import Handles
 from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
+from triofuse.session.control.cleanup import CLEANUP, clean_up
 from triofuse.session.control.deadlines import Deadlines, limits_of
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
@@ -41,7 +41,13 @@ from triofuse.session.scheduling.handlers import Handlers
 from triofuse.session.scheduling.receiver import Receiver
 from triofuse.session.startup.arguments import check_settings
 from triofuse.session.startup.negotiation import receive_offer
-from triofuse.session.startup.root import check_root
+from triofuse.session.startup.options import (
+    BUSY_POLL,
+    MAX_PAYLOAD,
+    SessionOptions,
+    check_options,
+)
+from triofuse.session.startup.root import refused_root
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
 
@@ -51,36 +57,6 @@ _log = logging.getLogger("triofuse")
 
 #: Seconds for which handlers may run on after the mount has ended.
 GRACE = 0.5
-
-#: Seconds for the filesystem's cleanup: ``release`` and ``destroy``.
-_CLEANUP = 10.0
-
-#: Bytes of WRITE payloads that are held at one time.
-_MAX_PAYLOAD = 64 << 20
-
-#: Seconds; a client on another CPU takes 15 to 40 us from a reply to its next request.
-_BUSY_POLL = 50e-6
-
-
-class SessionOptions(TypedDict, total=False):
-    """The keyword arguments that `mount`, `run` and others pass to `Session`."""
-
-    max_handlers: int
-    max_payload: int
-    timeout: float | Mapping[str, float]
-    strict: bool
-    measure: bool
-    busy_poll: float
-
-
-def check_options(options: SessionOptions) -> None:
-    """Check the keyword arguments of a session.
-
-    Raises:
-      TypeError: An argument is unknown, or of the wrong type.
-      ValueError: A value is out of range, or names an unknown operation.
-    """
-    check_settings(options, SessionOptions.__annotations__)
 
 
 @attrs.define(eq=False)
@@ -128,11 +104,11 @@ class Session:
     default_permissions: bool | None = attrs.field(default=None, kw_only=True)
     root_type: int | None = attrs.field(default=None, kw_only=True)
     max_handlers: int = attrs.field(default=1000, kw_only=True)
-    max_payload: int = attrs.field(default=_MAX_PAYLOAD, kw_only=True)
+    max_payload: int = attrs.field(default=MAX_PAYLOAD, kw_only=True)
     timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
     strict: bool = attrs.field(default=False, kw_only=True)
     measure: bool = attrs.field(default=False, kw_only=True)
-    busy_poll: float = attrs.field(default=_BUSY_POLL, kw_only=True)
+    busy_poll: float = attrs.field(default=BUSY_POLL, kw_only=True)
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     notifier: SessionNotifier = attrs.field(init=False, repr=False)
@@ -189,9 +165,8 @@ class Session:
                     default_permissions=self.default_permissions,
                     allow_root=self.allowed_uids is not None,
                 )
-                object.__setattr__(
-                    self.filesystem, "notifier", self.notifier
-                )  # frozen?
+                # The class may be frozen.
+                object.__setattr__(self.filesystem, "notifier", self.notifier)
                 try:
                     await awaited(self.filesystem, "init", offer.config)
                 except BaseException:
@@ -266,7 +241,9 @@ class Session:
                     outer.start_soon(self._close_after_grace, agreement.receive_size)
                     async with trio.open_nursery() as nursery:
                         self._start(nursery, agreement, handles, service)
-                        refusal = await self._refused_root()
+                        refusal = await refused_root(
+                            self.filesystem, self.root_type, self.mountpoint
+                        )
                         if refusal is None:
                             task_status.started(self)
                         else:
@@ -274,17 +251,9 @@ class Session:
                     outer.cancel_scope.cancel()
         finally:
             service.close()
-            await self._clean_up("release", handles.release_all)
+            await clean_up(self.filesystem, "release", handles.release_all)
         if refusal is not None:
             raise refusal
-
-    async def _refused_root(self) -> MountError | None:
-        """Return why the root cannot be mounted; None if it can."""
-        try:
-            await check_root(self.filesystem, self.root_type, self.mountpoint)
-        except MountError as exc:
-            return exc
-        return None
 
     @trio.lowlevel.enable_ki_protection
     def _start(
@@ -359,27 +328,18 @@ class Session:
             self.notifier.end()
             unanswered = [*self._table.running, *self._table.waiting]
             if self._handlers is not None:
-                self._handlers.limit_releases(_CLEANUP)
+                self._handlers.limit_releases(CLEANUP)
             release = partial(self.notifier.unblock_threads, unanswered, receive_size)
-            await self._clean_up("notifier", release)
+            await clean_up(self.filesystem, "notifier", release)
 
     async def _destroy(self) -> None:
         try:
-            await self._clean_up(
-                "destroy", partial(awaited, self.filesystem, "destroy")
-            )
+            destroy = partial(awaited, self.filesystem, "destroy")
+            await clean_up(self.filesystem, "destroy", destroy)
         except Exception:
             _log.exception("%s.destroy() failed", type(self.filesystem).__name__)
             if self.strict:
                 raise
-
-    async def _clean_up(self, what: str, clean: Callable[[], Awaitable[None]]) -> None:
-        """Run a cleanup function, shielded and in bounded time."""
-        with trio.move_on_after(_CLEANUP, shield=True) as scope:
-            await clean()
-        if scope.cancelled_caught:
-            name = type(self.filesystem).__name__
-            _log.error("%s.%s() was cut off after %g s", name, what, _CLEANUP)
 
 
 async def _within(

@@ -10,6 +10,7 @@ import attrs
 
 from triofuse.filesystem.replies import DirEntry, Opened
 from triofuse.testing import replies as f
+from triofuse.testing.listings import DIRENTPLUS, DIRENTS
 from triofuse.testing.messages import Caller
 from triofuse.testing.requests import Requester
 from triofuse.wire import layouts
@@ -59,7 +60,7 @@ class DirectoryCalls(Requester):
     ) -> list[DirEntry]:
         """List a directory from a cookie to the end, ``size`` bytes at a time."""
         place = (nodeid, fh, offset, size)
-        return await self._list(Opcode.READDIR, f.DIRENTS, place, caller)
+        return await self._list(Opcode.READDIR, DIRENTS, place, caller)
 
     async def readdirplus(
         self,
@@ -72,7 +73,7 @@ class DirectoryCalls(Requester):
     ) -> list[DirEntry]:
         """List a directory and look up each entry."""
         place = (nodeid, fh, offset, size)
-        return await self._list(Opcode.READDIRPLUS, f.DIRENTPLUS, place, caller)
+        return await self._list(Opcode.READDIRPLUS, DIRENTPLUS, place, caller)
 
     async def _list(
         self,

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
 
 from triofuse.filesystem.flags import IoctlFlags, LockType, StatxMask
 from triofuse.filesystem.replies import (
-    DirEntry,
     Entry,
     FileAttr,
     FileLock,
@@ -37,8 +36,6 @@ __all__ = [
     "COPIED",
     "COPIED_32",
     "CREATED",
-    "DIRENTPLUS",
-    "DIRENTS",
     "ENTRY",
     "IOCTL",
     "LOCK",
@@ -53,7 +50,11 @@ __all__ = [
     "TARGET",
     "ReplyFormat",
     "ReplyRefusedError",
+    "check_usable",
+    "decode_entry_fields",
+    "decode_name",
     "made",
+    "require",
     "written",
 ]
 
@@ -62,7 +63,6 @@ T = TypeVar("T")
 _NS = 1_000_000_000
 _MAX_SIZE = 2**63 - 1
 _FOR_EVER = 1 << 32
-_MAX_NAME = 4095
 
 _TYPES = {
     stat.S_IFREG,
@@ -113,7 +113,8 @@ class ReplyFormat(Generic[T]):
 # --- Parts of replies
 
 
-def _require(condition: object, what: str) -> None:
+def require(condition: object, what: str) -> None:
+    """Raise ReplyRefusedError with a reason unless a condition holds."""
     if not condition:
         raise ReplyRefusedError(what)
 
@@ -149,25 +150,28 @@ def _attr(fields: Sequence[int], attr_valid: float) -> FileAttr:
 
 def _checked(attr: FileAttr) -> FileAttr:
     """Refuse what fuse_invalid_attr() does."""
-    _require(stat.S_IFMT(attr.mode) in _TYPES, f"no file type has mode {attr.mode:#o}")
-    _require(attr.size <= _MAX_SIZE, f"no file has {attr.size} bytes")
+    require(stat.S_IFMT(attr.mode) in _TYPES, f"no file type has mode {attr.mode:#o}")
+    require(attr.size <= _MAX_SIZE, f"no file has {attr.size} bytes")
     return attr
 
 
-def _entry(fields: Sequence[int]) -> Entry:
+def decode_entry_fields(fields: Sequence[int]) -> Entry:
+    """Decode the fields of ``struct fuse_entry_out``."""
     nodeid, generation, entry_valid, attr_valid, entry_nsec, attr_nsec, *rest = fields
     attr = _attr(rest, _seconds(attr_valid, attr_nsec))
     return Entry(attr, nodeid, generation, _seconds(entry_valid, entry_nsec))
 
 
-def _usable(entry: Entry) -> Entry:
-    _require(entry.nodeid != FUSE_ROOT_ID, "nodeid 1 is the root's")
+def check_usable(entry: Entry) -> Entry:
+    """Return an entry that the kernel accepts; raise ReplyRefusedError for another."""
+    require(entry.nodeid != FUSE_ROOT_ID, "nodeid 1 is the root's")
     if entry.nodeid:
         _checked(entry.attr)
     return entry
 
 
-def _name(encoded: bytes) -> str:
+def decode_name(encoded: bytes) -> str:
+    """Decode a name as the runtime does."""
     return str(encoded, ENCODING, ENCODING_ERRORS)
 
 
@@ -179,16 +183,16 @@ def _decode_nothing(_: bytes) -> None:
 
 
 def _decode_entry(body: bytes) -> Entry:
-    return _usable(_entry(layouts.ENTRY_OUT.unpack(body)))
+    return check_usable(decode_entry_fields(layouts.ENTRY_OUT.unpack(body)))
 
 
 def _decode_parent(body: bytes) -> Entry:
     """Decode the entry of "." or "..", which may be the root (fuse_get_parent())."""
-    entry = _entry(layouts.ENTRY_OUT.unpack(body))
+    entry = decode_entry_fields(layouts.ENTRY_OUT.unpack(body))
     if entry.nodeid == FUSE_ROOT_ID:
         _checked(entry.attr)
         return entry
-    return _usable(entry)
+    return check_usable(entry)
 
 
 def _decode_attr(body: bytes) -> FileAttr:
@@ -234,19 +238,19 @@ def _decode_created(body: bytes) -> tuple[Entry, Opened]:
 
 def _decode_made(kind: int, body: bytes) -> Entry:
     entry = _decode_entry(body)
-    _require(entry.nodeid, "nodeid 0 cannot be made")
-    _require(stat.S_IFMT(entry.attr.mode) == kind, "another type than was to be made")
+    require(entry.nodeid, "nodeid 0 cannot be made")
+    require(stat.S_IFMT(entry.attr.mode) == kind, "another type than was to be made")
     return entry
 
 
 def _decode_target(body: bytes) -> str:
-    _require(b"\0" not in body, "a NUL in the target")
-    return _name(body)
+    require(b"\0" not in body, "a NUL in the target")
+    return decode_name(body)
 
 
 def _decode_names(body: bytes) -> list[str]:
-    _require(not body or body.endswith(b"\0"), "no NUL behind the last name")
-    return [_name(name) for name in body.split(b"\0")[:-1]]
+    require(not body or body.endswith(b"\0"), "no NUL behind the last name")
+    return [decode_name(name) for name in body.split(b"\0")[:-1]]
 
 
 def _decode_statfs(body: bytes) -> Statfs:
@@ -255,47 +259,16 @@ def _decode_statfs(body: bytes) -> Statfs:
 
 def _decode_lock(body: bytes) -> FileLock:
     lock = FileLock(*layouts.LK_OUT.unpack(body))
-    _require(lock.type in list(LockType), f"no lock is of type {lock.type}")
+    require(lock.type in list(LockType), f"no lock is of type {lock.type}")
     if lock.type != LockType.UNLCK:
-        _require(lock.start <= lock.end <= _MAX_SIZE, "the lock ends before it begins")
+        require(lock.start <= lock.end <= _MAX_SIZE, "the lock ends before it begins")
     return lock
 
 
 def _decode_ioctl(body: bytes) -> IoctlReply:
     result, flags, _, _ = layouts.IOCTL_OUT.unpack_from(body)
-    _require(not flags & IoctlFlags.RETRY, "RETRY is for CUSE only")
+    require(not flags & IoctlFlags.RETRY, "RETRY is for CUSE only")
     return IoctlReply(result, body[layouts.IOCTL_OUT.size :])
-
-
-def _records(body: bytes, head: Layout) -> Iterator[tuple[bytes, DirEntry]]:
-    """Yield the struct before each dirent, and the entry (``parse_dirfile()``).
-
-    An incomplete last record is ignored.
-    """
-    fixed = head.size + layouts.DIRENT.size
-    while len(body) >= fixed:
-        ino, offset, namelen, kind = layouts.DIRENT.unpack_from(body, head.size)
-        size = fixed + namelen
-        name = body[fixed:size]
-        _require(0 < namelen <= _MAX_NAME, f"a name of {namelen} bytes")
-        if len(body) < size + -size % 8:
-            return
-        _require(b"/" not in name, f"a slash in the name {name!r}")
-        yield body[: head.size], DirEntry(_name(name), ino, kind << 12, offset)
-        body = body[size + -size % 8 :]
-
-
-def _decode_dirents(body: bytes) -> list[DirEntry]:
-    return [entry for _, entry in _records(body, layouts.NOTHING)]
-
-
-def _decode_direntplus(body: bytes) -> list[DirEntry]:
-    entries = []
-    for head, entry in _records(body, layouts.ENTRY_OUT):
-        found = _entry(layouts.ENTRY_OUT.unpack(head))
-        entry.entry = found if found.nodeid else None
-        entries.append(entry)
-    return entries
 
 
 def _number(layout: Layout) -> ReplyFormat[int]:
@@ -316,32 +289,6 @@ def _node_but_root(entry: Entry) -> list[int]:
 
 def _created_node(created: tuple[Entry, Opened]) -> list[int]:
     return _node(created[0])
-
-
-def _listed(entries: list[DirEntry]) -> Iterator[Entry]:
-    """Yield the entries that count as lookups, without "." and "..".
-
-    Source: ``fuse_direntplus_link()``.
-    """
-    for entry in entries:
-        if entry.entry is not None and entry.name not in (".", ".."):
-            yield entry.entry
-
-
-def _is_usable(entry: Entry) -> bool:
-    try:
-        _usable(entry)
-    except ReplyRefusedError:
-        return False
-    return True
-
-
-def _listed_nodes(entries: list[DirEntry]) -> list[int]:
-    return [entry.nodeid for entry in _listed(entries) if _is_usable(entry)]
-
-
-def _unusable_nodes(entries: list[DirEntry]) -> list[int]:
-    return [entry.nodeid for entry in _listed(entries) if not _is_usable(entry)]
 
 
 # --- Formats
@@ -367,10 +314,6 @@ REVENTS = _number(layouts.POLL_OUT)
 OFFSET = _number(layouts.LSEEK_OUT)
 COPIED = _number(layouts.COPY_FILE_RANGE_OUT)
 COPIED_32 = _number(layouts.WRITE_OUT)
-DIRENTS = ReplyFormat((), _decode_dirents, data=True)
-DIRENTPLUS = ReplyFormat(
-    (), _decode_direntplus, True, counted=_listed_nodes, unusable=_unusable_nodes
-)
 
 
 def made(kind: int) -> ReplyFormat[Entry]:
@@ -387,7 +330,7 @@ def written(size: int) -> ReplyFormat[int]:
 
     def decode(body: bytes) -> int:
         (number,) = layouts.WRITE_OUT.unpack(body)
-        _require(number <= size, f"{number} bytes written where there were {size}")
+        require(number <= size, f"{number} bytes written where there were {size}")
         return int(number)
 
     return ReplyFormat((layouts.WRITE_OUT,), decode)

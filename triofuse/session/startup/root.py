@@ -22,7 +22,7 @@ from triofuse.filesystem.replies import FileAttr
 from triofuse.filesystem.requests import Getattr
 from triofuse.wire.opcodes import FUSE_ROOT_ID
 
-__all__ = ["check_root"]
+__all__ = ["check_root", "refused_root"]
 
 _log = logging.getLogger("triofuse")
 
@@ -74,6 +74,17 @@ async def check_root(
         nursery.cancel_scope.cancel()
     if isinstance(attr, FileAttr) and isinstance(attr.mode, int):
         _check_type(attr.mode, root_type, mountpoint, name)
+
+
+async def refused_root(
+    filesystem: Filesystem, root_type: int | None, mountpoint: str
+) -> MountError | None:
+    """Return why the root cannot be mounted, as ``check_root`` raises it; None if it can."""
+    try:
+        await check_root(filesystem, root_type, mountpoint)
+    except MountError as exc:
+        return exc
+    return None
 
 
 async def _wait(over: threading.Event, seconds: float) -> None:
