@@ -54,7 +54,7 @@ class InitFlags(IntFlag):
     ASYNC_READ = 1 << 0
     #: fcntl(2) locks come as GETLK and SETLK; without it the kernel keeps them.
     POSIX_LOCKS = 1 << 1
-    #: Obsolete, and not offered by current kernels.
+    #: A file handle in every request of an open file; not offered by the kernel.
     FILE_OPS = 1 << 2
     #: O_TRUNC comes with OPEN; without it a SETATTR of the size follows.
     ATOMIC_O_TRUNC = 1 << 3
