@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +187,45 @@ async def test_after_the_end_nothing_can_be_told(mountpoint: str) -> None:
         ):
             with pytest.raises(trio.EndOfChannel, match="unmounted"):
                 await call()
+
+
+class Crossing(triofuse.Filesystem):
+    """Tells another mount of each name that is looked up, once both are asked."""
+
+    def __init__(self) -> None:
+        self.other = self
+        self.asked = trio.Event()
+
+    async def getattr(self, request: triofuse.Getattr) -> triofuse.FileAttr:
+        return triofuse.FileAttr(1, stat.S_IFDIR | 0o755, 2)
+
+    async def readdir(self, request: triofuse.Readdir) -> list[triofuse.DirEntry]:
+        return []
+
+    async def lookup(self, request: triofuse.Lookup) -> triofuse.Entry:
+        self.asked.set()
+        await self.other.asked.wait()
+        await self.other.notifier.inval_entry(1, request.name)
+        return triofuse.Entry(triofuse.FileAttr(2, stat.S_IFREG | 0o644))
+
+
+async def test_two_mounts_whose_handlers_notify_each_other_do_not_deadlock(
+    mountpoint: str, tmp_path: Path
+) -> None:
+    # Each LOOKUP holds the directory that the other one's notification wants.
+    here, there = Crossing(), Crossing()
+    here.other, there.other = there, here
+    second = tmp_path / "second"
+    second.mkdir()
+
+    with trio.fail_after(30):
+        async with (
+            triofuse.mount(here, mountpoint),
+            triofuse.mount(there, str(second)),
+        ):
+            clients = [
+                await start("stat", f"{place}/name") for place in (mountpoint, second)
+            ]
+            for client in clients:
+                _, complaints = await outcome(client)
+                assert complaints == ""

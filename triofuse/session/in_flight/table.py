@@ -29,6 +29,7 @@ __all__ = [
     "InFlightTable",
     "InterruptOutcome",
     "Notification",
+    "active_request",
     "requests_inherited",
 ]
 
@@ -84,6 +85,8 @@ class ActiveRequest:
       answered: Whether the caller was already answered (ETIMEDOUT) by `Deadlines`.
     """
 
+    #: The requests of its session that are running, by ``unique``.
+    _running: dict[int, ActiveRequest]
     task: trio.lowlevel.Task
     scope: trio.CancelScope
     received: ReceivedRequest = (0, 0, b"", 0.0)
@@ -101,9 +104,18 @@ class ActiveRequest:
 
         Threads and tasks of the former request keep the former.
         """
-        active = ActiveRequest(self.task, self.scope, self.received)
+        active = ActiveRequest(self._running, self.task, self.scope, self.received)
         active.bind_to_task()
         return active
+
+    def is_running(self) -> bool:
+        """Return whether the request that the calling task belongs to is not answered."""
+        unique = _started_in.get() or self.received[1]
+        return not self.answered and self._running.get(unique) is self
+
+    def is_of(self, table: InFlightTable) -> bool:
+        """Return whether it is a request of that table's session."""
+        return self._running is table.running
 
     def cancel(self) -> None:
         """Cancel the running request."""
@@ -136,17 +148,6 @@ class InFlightTable:
     deferred: dict[int, list[Notification]] = attrs.field(factory=dict, init=False)
     resending: bool = attrs.field(default=False, init=False)
     renumbered: dict[int, int] = attrs.field(factory=dict, init=False)
-
-    def active(self) -> ActiveRequest | None:
-        """Return the active request of the calling task; None once it is answered.
-
-        A task that a handler has started belongs to the request served then.
-        """
-        active = _served_by.get()
-        if active is None or active.answered:
-            return None
-        unique = _started_in.get() or active.received[1]
-        return active if self.running.get(unique) is active else None
 
     def is_copy(self, unique: int) -> bool:
         """Whether a received request is in flight already; note its new ``unique``."""
@@ -199,6 +200,12 @@ class InFlightTable:
         if unique in self.interrupted:
             self.interrupted.remove(unique)
             self.running[unique].cancel()
+
+
+def active_request() -> ActiveRequest | None:
+    """Return the active request of the calling task, whichever session serves it."""
+    active = _served_by.get()
+    return active if active is not None and active.is_running() else None
 
 
 class _RequestInheritance(trio.abc.Instrument):

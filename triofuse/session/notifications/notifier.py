@@ -20,7 +20,12 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.replies import Buffer
-from triofuse.session.in_flight.table import ActiveRequest, InFlightTable, Notification
+from triofuse.session.in_flight.table import (
+    ActiveRequest,
+    InFlightTable,
+    Notification,
+    active_request,
+)
 from triofuse.session.notifications.thread_sender import ThreadSender
 from triofuse.wire import notifications as n
 from triofuse.wire.control import NotifyReply
@@ -214,10 +219,10 @@ class SessionNotifier:
         """Send from a thread; defer what may wait for the calling task's request."""
         await self._check(method)
         notification = Notification(method, arguments, encode(*arguments))
-        active = self._table.active()
+        active = active_request()
         if active is None:
             await self._write(notification.message, self._limiter)
-        elif _may_wait(active, notification):
+        elif active.is_of(self._table) and _may_wait(active, notification):
             unique = active.received[1]
             self._table.deferred.setdefault(unique, []).append(notification)
         else:
@@ -226,8 +231,9 @@ class SessionNotifier:
     async def _send_with_timeout(self, notification: Notification) -> None:
         """Send while a request is served that the notification does not wait for.
 
-        It may wait for other requests, which in turn may wait for this one.  So the
-        request goes on after a second, and the thread goes on sending.
+        It may wait for other requests, of another mount as well, which in turn may wait
+        for this one.  So the request goes on after a second, and the thread goes on
+        sending.
         """
         assert self._nursery is not None
         outcome = _Outcome()

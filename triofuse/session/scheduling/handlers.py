@@ -169,7 +169,8 @@ class Handlers:
             received = self._start_queued(message) if message else None
             while handler.state is not ENDED:
                 with trio.CancelScope() as scope:
-                    active = ActiveRequest(trio.lowlevel.current_task(), scope)
+                    task = trio.lowlevel.current_task()
+                    active = ActiveRequest(self._table.running, task, scope)
                     await self._serve_many(handler, active, received)
                 received = None
         except BaseException:  # the nursery is cancelled
