@@ -182,7 +182,7 @@ async def test_a_handler_tells_the_kernel_anything_and_is_answered(
     mountpoint: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without losing patience: what is not deferred waits for nothing."""
-    monkeypatch.setattr(notifier, "_PATIENCE", math.inf)
+    monkeypatch.setattr(notifier, "_MAX_WAIT", math.inf)
     telling = Telling()
     told: dict[str, bool] = {}
 
@@ -250,7 +250,7 @@ async def test_a_handler_whose_patience_ends_goes_on_and_what_it_told_arrives(
     mountpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """rename(2) locks two directories before it looks a name up in one of them."""
-    monkeypatch.setattr(notifier, "_PATIENCE", 0.05)
+    monkeypatch.setattr(notifier, "_MAX_WAIT", 0.05)
     telling = Telling()
     expire(telling)
     waiting: list[int] = []
