@@ -131,9 +131,9 @@ async def test_a_pipe_has_no_offsets(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"size": -1}, "-1 bytes read where 100 were asked for"),
+        ({"size": -1}, "a FileData with size -1"),
         ({"size": 101}, "101 bytes read where 100 were asked for"),
-        ({"offset": -1}, "a file has no offset -1"),
+        ({"offset": -1}, "a FileData with offset -1"),
     ],
 )
 async def test_a_place_that_no_file_has_is_a_bug(

@@ -89,7 +89,7 @@ async def test_the_mount_ends_while_notifications_wait_in_the_kernel(
             nursery.cancel_scope.cancel()
     said = [await outcome(client) for client in clients]
 
-    assert world.session.notifier.waiting == 0
+    await until(lambda: world.session.notifier.waiting == 0)
     assert all(complaint for _, complaint in said)
 
 
