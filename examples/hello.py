@@ -1,8 +1,8 @@
 """The smallest useful filesystem: one directory with one file to read.
 
 Run ``python examples/hello.py MOUNTPOINT``, read ``MOUNTPOINT/hello`` from another
-terminal, and end with Ctrl-C.  It leaves out whatever changes anything: the kernel
-answers "Function not implemented" for us.
+terminal, and end with Ctrl-C.  It leaves out whatever changes anything: clients
+get "Read-only file system".
 """
 
 import argparse
