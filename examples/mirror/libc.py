@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -205,8 +206,11 @@ def filesystem_ids(pid: int) -> tuple[int, int]:
     """Return uid and gid with which a thread acts on files.
 
     Raises:
-      OSError: There is no such thread, or the kernel is too old to say so.
+      OSError: There is no such thread, or the kernel is too old to say so, or Python
+        has no pidfd_open(2) (PyPy).
     """
+    if not hasattr(os, "pidfd_open"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     fd = os.pidfd_open(pid, _PIDFD_THREAD)
     try:
         info = fcntl.ioctl(fd, _PIDFD_GET_INFO, bytes(_PIDFD_INFO.size))
