@@ -1,8 +1,8 @@
 """Sends notifications to the kernel, and never blocks the event loop in the kernel.
 
 The law: a notification that may wait in the kernel for the request that sends it is
-deferred until that request is answered.  Any other has been sent when its call returns;
-a request waits for that at most one second.
+deferred until that request is answered.  Any other is sent before its call returns,
+which a request waits for at most one second.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _log = logging.getLogger("triofuse")
 
 #: Threads for notifications that may wait until other requests are answered.
 _MAX_THREADS = 32
-
 #: Seconds for which a request waits until its notification is sent.
 _MAX_WAIT = 1.0
 
@@ -231,9 +230,8 @@ class SessionNotifier:
     async def _send_with_timeout(self, notification: Notification) -> None:
         """Send while a request is served that the notification does not wait for.
 
-        It may wait for other requests, of another mount as well, which in turn may wait
-        for this one.  So the request goes on after a second, and the thread goes on
-        sending.
+        It may wait for other requests, also of another mount, and they for this one.
+        So the request goes on after a second, and the thread sends on.
         """
         assert self._nursery is not None
         outcome = _Outcome()
