@@ -34,6 +34,7 @@ from triofuse.filesystem.flags import (
     StatxMask,
     WriteFlags,
 )
+from triofuse.filesystem.layer import Layer, ReadOnly
 from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import (
     Buffer,
@@ -96,12 +97,19 @@ from triofuse.posix.readiness import Readiness
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
+from triofuse.tree.directory import AskedDirectory, Directory
+from triofuse.tree.file import File
+from triofuse.tree.generated import DiskFile, Generated
+from triofuse.tree.node import Node, Special, SymbolicLink
+from triofuse.tree.stat import Stat
+from triofuse.tree.tree import Tree
 from triofuse.wire.errors import HandshakeError, ProtocolError
 from triofuse.wire.handshake import Agreement
 
 __all__ = [
     "Access",
     "Agreement",
+    "AskedDirectory",
     "AttrFlags",
     "BackingId",
     "Bmap",
@@ -114,9 +122,12 @@ __all__ = [
     "DevFuse",
     "DeviceError",
     "DirEntry",
+    "Directory",
+    "DiskFile",
     "Entry",
     "Fallocate",
     "FallocateMode",
+    "File",
     "FileAttr",
     "FileData",
     "FileLock",
@@ -127,6 +138,7 @@ __all__ = [
     "FsyncFlags",
     "Fsyncdir",
     "FuseError",
+    "Generated",
     "Getattr",
     "GetattrFlags",
     "Getlk",
@@ -138,6 +150,7 @@ __all__ = [
     "IoctlFlags",
     "IoctlReply",
     "KernelConfig",
+    "Layer",
     "Link",
     "Listxattr",
     "LockFlags",
@@ -149,6 +162,7 @@ __all__ = [
     "Mknod",
     "MountError",
     "MountOptions",
+    "Node",
     "Notifier",
     "Open",
     "OpenFlags",
@@ -161,6 +175,7 @@ __all__ = [
     "ProtocolError",
     "Read",
     "ReadFlags",
+    "ReadOnly",
     "Readdir",
     "Readdirplus",
     "Readiness",
@@ -182,14 +197,18 @@ __all__ = [
     "Setxattr",
     "SetxattrFlags",
     "SetxattrInFlags",
+    "Special",
+    "Stat",
     "Statfs",
     "StatfsRequest",
     "Statx",
     "StatxAttributes",
     "StatxMask",
+    "SymbolicLink",
     "Symlink",
     "Syncfs",
     "Tmpfile",
+    "Tree",
     "Unlink",
     "Write",
     "WriteFlags",

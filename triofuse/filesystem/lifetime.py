@@ -9,7 +9,7 @@ __all__ = ["Lifetime"]
 
 
 class Lifetime:
-    """The first and the last method of a `Filesystem`, and its notifier."""
+    """The methods of a `Filesystem` for its whole life, and its notifier."""
 
     @property
     def notifier(self) -> Notifier:
@@ -38,6 +38,14 @@ class Lifetime:
           config: The kernel's offer; change it to negotiate.
 
         Source: ``process_init_reply()`` in fs/fuse/inode.c.
+        """
+
+    async def run(self) -> None:
+        """Run beside the requests, for as long as the mount lives.
+
+        For a filesystem's own tasks: open a nursery here, watch something, send
+        notifications.  It starts after INIT, and is cancelled before ``destroy``.  It
+        may return before that.  An exception of it ends the session.
         """
 
     async def destroy(self) -> None:

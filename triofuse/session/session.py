@@ -21,7 +21,7 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.checks import awaited, check_filesystem, doubts_about
-from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.filesystem import Filesystem, implements
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
 from triofuse.filesystem.words import shown
@@ -298,6 +298,8 @@ class Session:
         if limits:
             deadlines = Deadlines(self._table, service.answer, limits)
             nursery.start_soon(_within, guards, deadlines.enforce)
+        if implements(self.filesystem, "run"):
+            nursery.start_soon(_within, guards, self.filesystem.run)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
         nursery.start_soon(self._end, handlers, guards, watchdog)
