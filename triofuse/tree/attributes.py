@@ -16,6 +16,7 @@ from triofuse.filesystem.flags import SetattrValid, SetxattrFlags, SetxattrInFla
 from triofuse.filesystem.replies import Buffer, FileAttr, IoctlReply, Statfs
 from triofuse.posix import acl
 from triofuse.tree import xattrs
+from triofuse.tree.births import save_written
 from triofuse.tree.file import File
 from triofuse.tree.inode import Inode
 from triofuse.tree.node import SymbolicLink
@@ -79,6 +80,7 @@ class Attributes(Table):
         await getattr(target, "truncate", node.truncate)(request.size)
         node.resized(request.size)
         inode.modified()
+        await save_written(inode)
 
     async def readlink(self, request: r.Readlink) -> str:
         """Return the target of a symbolic link."""

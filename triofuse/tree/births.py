@@ -11,7 +11,13 @@ from triofuse.tree.inode import Inode
 from triofuse.tree.node import Node, overrides
 from triofuse.tree.stat import Stat
 
-__all__ = ["inherited", "note_added", "note_removed"]
+__all__ = [
+    "inherited",
+    "note_added",
+    "note_removed",
+    "save_upkeep",
+    "save_written",
+]
 
 #: The bits of a mode that say who may.
 _PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
@@ -63,6 +69,27 @@ async def _default_list(directory: Inode) -> bytes | None:
         return None
     value = await directory.node.getxattr(acl.DEFAULT)
     return None if value is None else bytes(value)
+
+
+async def save_upkeep(directory: Inode, child: Inode) -> None:
+    """Have a store keep what the tree has changed by itself when names changed."""
+    if overrides(directory.node, "save", Node):
+        attr = directory.attr
+        await directory.node.save(
+            Stat(nlink=attr.nlink, mtime_ns=attr.mtime_ns, ctime_ns=attr.ctime_ns)
+        )
+    if overrides(child.node, "save", Node):
+        attr = child.attr
+        await child.node.save(Stat(nlink=attr.nlink, ctime_ns=attr.ctime_ns))
+
+
+async def save_written(inode: Inode) -> None:
+    """Have a store keep the size and the times of a file that was written."""
+    if overrides(inode.node, "save", Node):
+        attr = inode.attr
+        await inode.node.save(
+            Stat(size=attr.size, mtime_ns=attr.mtime_ns, ctime_ns=attr.ctime_ns)
+        )
 
 
 def note_added(directory: Inode, child: Inode) -> None:

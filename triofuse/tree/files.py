@@ -25,7 +25,7 @@ from triofuse.filesystem.flags import (
 from triofuse.filesystem.replies import Buffer, Entry, FileData, FileLock, Opened
 from triofuse.tree import xattrs
 from triofuse.tree.attributes import Attributes, drop_privileges
-from triofuse.tree.births import inherited
+from triofuse.tree.births import inherited, save_written
 from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
 from triofuse.tree.folder import FolderNode
@@ -174,6 +174,8 @@ class Files(Names, Listings, Attributes):
             await drop_privileges(inode)
         elif inode.xattrs:
             xattrs.discard(inode, xattrs.CAPABILITIES)
+        if not node.in_memory:
+            await save_written(inode)
         return written
 
     async def flush(self, request: r.Flush) -> None:
@@ -209,6 +211,7 @@ class Files(Names, Listings, Attributes):
         grows = not request.mode & FallocateMode.KEEP_SIZE
         node.resized(max(inode.attr.size, end) if grows else inode.attr.size)
         inode.modified()
+        await save_written(inode)
 
     async def lseek(self, request: r.Lseek) -> int:
         """Find data or a hole; where nobody knows, all is data."""
@@ -230,6 +233,7 @@ class Files(Names, Listings, Attributes):
         )
         node.resized(max(target.attr.size, request.off_out + copied))
         target.modified()
+        await save_written(target)
         return copied
 
     @by_kind

@@ -13,7 +13,7 @@ from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import RenameFlags
 from triofuse.filesystem.replies import Entry
 from triofuse.posix.space import NAME_MAX, cost_of
-from triofuse.tree.births import inherited, note_added, note_removed
+from triofuse.tree.births import inherited, note_added, note_removed, save_upkeep
 from triofuse.tree.directory import Directory
 from triofuse.tree.folder import AskedDirectory, FolderNode
 from triofuse.tree.inode import Inode
@@ -98,6 +98,7 @@ class Names(Table):
         self._absent.discard((request.nodeid, request.name))
         if not isinstance(node, Directory):
             note_added(directory, inode)
+            await save_upkeep(directory, inode)
         return inode
 
     def _check_space(self, name: str, *others: str, nodes: int = 0) -> None:
@@ -130,6 +131,7 @@ class Names(Table):
         if not isinstance(node, Directory):
             inode.set_nlink(inode.attr.nlink + 1)
             note_added(directory, inode)
+            await save_upkeep(directory, inode)
         return self._entry(inode)
 
     async def unlink(self, request: r.Unlink) -> None:
@@ -154,6 +156,7 @@ class Names(Table):
             await node.unlink(request.name, child.node)
         if not isinstance(node, Directory):
             note_removed(directory, child, request.name)
+            await save_upkeep(directory, child)
         self._ending.suspect(child)
         await self._ending.finish()
 
@@ -207,6 +210,8 @@ class Names(Table):
         self._absent.discard((request.newdir, request.newname))
         if not isinstance(node, Directory):
             self._note_renamed(source, target, child, old, request)
+            await save_upkeep(source, child)
+            await save_upkeep(target, old or child)
         if request.flags & RenameFlags.WHITEOUT:
             hole = Stat(mode=stat.S_IFCHR, rdev=0, uid=request.uid, gid=request.gid)
             await node.make(request.name, hole, None)

@@ -151,9 +151,14 @@ class Node:
         return None
 
     async def save(self, changes: Stat) -> None:
-        """Keep attributes that have changed, by chmod(2), chown(2), utimensat(2).
+        """Keep attributes that have changed.
 
-        Left out, they are kept in memory where the node is writable.
+        By chmod(2), chown(2), utimensat(2), or by what was done: a write changes size
+        and times, a new name the times of its directory.  Left out, they are kept in
+        memory where the node is writable.
+
+        Args:
+          changes: What has changed; the rest is None.
         """
 
     async def drop(self) -> None:
@@ -175,6 +180,8 @@ class Node:
 
     async def setxattr(self, name: str, value: bytes) -> None:
         """Set an extended attribute."""
+        if overrides(self, "save", Node):  # attributes are elsewhere
+            raise FuseError(errno.EOPNOTSUPP)
         xattrs.keep(inode_of(self), name, value)
 
     async def removexattr(self, name: str) -> None:
