@@ -94,6 +94,7 @@ from triofuse.filesystem.requests import (
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
 from triofuse.wire.errors import HandshakeError, ProtocolError
@@ -111,6 +112,7 @@ __all__ = [
     "ChannelSender",
     "CopyFileRange",
     "Create",
+    "CurrentRequest",
     "DevFuse",
     "DeviceError",
     "DirEntry",
@@ -193,6 +195,7 @@ __all__ = [
     "Unlink",
     "Write",
     "WriteFlags",
+    "current_request",
     "mount",
     "run",
     "serve",
