@@ -92,19 +92,30 @@ async def test_a_plain_function_for_run_is_an_error_that_says_so() -> None:
             await trio.sleep_forever()
 
 
-async def test_a_notification_after_the_unmount_is_no_error_of_run(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_notification_after_the_unmount_is_no_error_of_run() -> None:
     class Notifying(Probe):
-        async def run(self) -> None:
-            while True:
-                await self.notifier.inval_inode(1)
-                await trio.sleep(1)
+        failed = ""
 
-    async with open_kernel(Notifying()) as kernel:
-        await trio.sleep(2.5)
+        async def run(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                await self.tell()
+
+        async def tell(self) -> None:
+            with trio.CancelScope(shield=True):
+                try:
+                    await self.notifier.inval_inode(1)
+                except trio.EndOfChannel as exc:
+                    self.failed = str(exc)
+                    raise
+
+    notifying = Notifying()
+    async with open_kernel(notifying) as kernel:
         kernel.unmount()
         await kernel.session.wait_unmounted()
+
+    assert notifying.failed == "the filesystem is unmounted"
 
 
 async def test_an_end_of_channel_of_its_own_is_an_error(
