@@ -95,6 +95,7 @@ from triofuse.filesystem.requests import (
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
 from triofuse.tree.directory import AskedDirectory, Directory
@@ -119,6 +120,7 @@ __all__ = [
     "ChannelSender",
     "CopyFileRange",
     "Create",
+    "CurrentRequest",
     "DevFuse",
     "DeviceError",
     "DirEntry",
@@ -212,6 +214,7 @@ __all__ = [
     "Unlink",
     "Write",
     "WriteFlags",
+    "current_request",
     "mount",
     "run",
     "serve",
