@@ -14,13 +14,24 @@ import triofuse
 PACKAGE = Path(triofuse.__file__).parent
 
 #: From the lowest to the highest; modules at the top come last.
-LAYERS = ["filesystem", "posix", "tree", "wire", "device", "session", "testing", ""]
+LAYERS = [
+    "filesystem",
+    "posix",
+    "backend",
+    "tree",
+    "paths",
+    "wire",
+    "device",
+    "session",
+    "testing",
+    "",
+]
 
 #: What a layer does not even know although it is below.
 STRANGERS = {
-    "wire": {"posix", "tree"},
-    "device": {"wire", "posix", "tree"},
-    "session": {"tree"},
+    "wire": {"posix", "backend", "tree", "paths"},
+    "device": {"wire", "posix", "backend", "tree", "paths"},
+    "session": {"backend", "tree", "paths"},
 }
 
 #: The rooms of the session, in the opposite order of a request's way through them.

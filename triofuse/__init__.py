@@ -3,6 +3,7 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
@@ -92,9 +93,12 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
+from triofuse.paths.filesystem import PathFilesystem
+from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
 from triofuse.tree.directory import Directory
@@ -120,6 +124,7 @@ __all__ = [
     "ChannelSender",
     "CopyFileRange",
     "Create",
+    "CurrentRequest",
     "DevFuse",
     "DeviceError",
     "DirEntry",
@@ -166,11 +171,14 @@ __all__ = [
     "Node",
     "Notifier",
     "Open",
+    "OpenFile",
     "OpenFlags",
     "OpenInFlags",
     "Opendir",
     "Opened",
     "OperationStatistics",
+    "PathFilesystem",
+    "PathOperations",
     "Poll",
     "PollFlags",
     "ProtocolError",
@@ -208,11 +216,14 @@ __all__ = [
     "SymbolicLink",
     "Symlink",
     "Syncfs",
+    "Threads",
     "Tmpfile",
     "Tree",
     "Unlink",
     "Write",
     "WriteFlags",
+    "blocking",
+    "current_request",
     "mount",
     "run",
     "serve",
