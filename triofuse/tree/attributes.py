@@ -59,7 +59,7 @@ class Attributes(Table):
         self._check_writable(node)
         if request.size is not None:
             await self._truncate(inode, request)
-        changes = _changes(request)
+        changes = _changes(request, inode.attr.mode)
         if changes is not None:
             await node.save(changes)
             inode.apply(changes)
@@ -163,19 +163,20 @@ async def drop_privileges(inode: Inode) -> None:
         xattrs.discard(inode, xattrs.CAPABILITIES)
 
 
-def _changes(request: r.Setattr) -> Stat | None:
+def _changes(request: r.Setattr, mode: int) -> Stat | None:
     """Return what a SETATTR changes but for the size; None for nothing."""
     if not request.valid:
         return None
     # The kernel's "now" is that of its last tick: earlier than times noted here.
     now = time.time_ns()
+    new_mode = stat.S_IFMT(mode) | stat.S_IMODE(request.mode or 0)
     atime, mtime = request.atime_ns, request.mtime_ns
     if atime is not None and request.valid & _ATIME_NOW:
         atime = now
     if mtime is not None and request.valid & _MTIME_NOW:
         mtime = now
     return Stat(
-        mode=None if request.mode is None else stat.S_IMODE(request.mode),
+        mode=None if request.mode is None else new_mode,
         uid=request.new_uid,
         gid=request.new_gid,
         atime_ns=atime,

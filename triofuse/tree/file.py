@@ -27,14 +27,15 @@ class File(Node):
     """A regular file.
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
-    from elsewhere, and `write` and `truncate` to have them changed there.
+    from elsewhere, and `write` and `truncate` to have them changed there; or `open` to
+    return an object that has these methods, as long as the file is open.
 
     Args:
       content: What is in it: bytes, or text, which is encoded in UTF-8.
       writable: Whether clients may change it.  Default: whether `write` is
         overridden.
-      key, stat, valid: As for `Node`.  Give ``stat=Stat(size=...)`` where `read` is
-        overridden and the size is known.  Where it is not, the kernel is told to read
+      key, stat, valid: As for `Node`.  Give ``stat=Stat(size=...)`` where the
+        contents are elsewhere and the size is known.  Where it is not, the kernel is told to read
         until the end (direct I/O), and stat(2) shows 0.
     """
 
@@ -52,7 +53,7 @@ class File(Node):
         check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
         self._content: bytes | SparseFile = data
-        own = overrides(self, "read", File)
+        own = not self.in_memory
         self._writable = (
             overrides(self, "write", File) if writable is None else writable
         )
@@ -236,12 +237,14 @@ class File(Node):
     @property
     def keeps_content(self) -> bool:
         """Whether the kernel may keep what it has read until it is told otherwise."""
-        return not overrides(self, "read", File) or self._inode.valid == math.inf
+        return self.in_memory or self._inode.valid == math.inf
 
     @property
     def in_memory(self) -> bool:
         """Whether the contents are in memory."""
-        return not overrides(self, "read", File)
+        if overrides(self, "read", File):
+            return False
+        return bool(self._content) or not overrides(self, "open", File)
 
     def resized(self, size: int) -> None:
         """Note the size, and with it the space that is in use."""

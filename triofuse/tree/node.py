@@ -158,7 +158,7 @@ class Node:
         memory where the node is writable.
 
         Args:
-          changes: What has changed; the rest is None.
+          changes: What has changed, ``mode`` with the file type; the rest is None.
         """
 
     async def drop(self) -> None:
