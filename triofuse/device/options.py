@@ -6,7 +6,7 @@ import functools
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -212,7 +212,12 @@ class MountOptions:
         if not isinstance(given, str):
             message = f"options are text, as in 'ro,fsname=backup', not {text!r:.80}"
             raise TypeError(message)
-        fields, extra = words.read_words(text)
+        return cls.of_words(words.split_words(text))
+
+    @classmethod
+    def of_words(cls, given: Iterable[str]) -> MountOptions:
+        """Read words of ``-o``, as `parse`, that are split already."""
+        fields, extra = words.read_words(given)
         chosen: dict[str, Any] = dict(fields)
         if extra:
             chosen["extra"] = extra
