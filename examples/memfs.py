@@ -36,13 +36,13 @@ import sys
 from collections.abc import Iterable
 
 import triofuse
-from memory import acl
 from memory.inodes import ROOT, Nodes
 from memory.names import Link
 from memory.nodes import Directory, File, Node, Symlink
-from memory.space import Space
 from memory.xattrs import ACLS, checked
 from triofuse import DirEntry, Entry, FileAttr, FileLock, FuseError, InitFlags, Opened
+from triofuse.posix import acl
+from triofuse.posix.space import Space
 
 #: Seconds for which the kernel may believe what it was told.
 VALID = math.inf

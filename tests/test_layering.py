@@ -17,6 +17,9 @@ PACKAGE = Path(triofuse.__file__).parent
 LAYERS = [
     "filesystem",
     "posix",
+    "backend",
+    "tree",
+    "paths",
     "wire",
     "device",
     "session",
@@ -26,7 +29,11 @@ LAYERS = [
 ]
 
 #: What a layer does not even know although it is below.
-STRANGERS = {"wire": {"posix"}, "device": {"wire", "posix"}}
+STRANGERS = {
+    "wire": {"posix", "backend", "tree", "paths"},
+    "device": {"wire", "posix", "backend", "tree", "paths"},
+    "session": {"backend", "tree", "paths"},
+}
 
 #: The rooms of the session, in the opposite order of a request's way through them.
 ROOMS = [

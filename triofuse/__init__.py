@@ -3,6 +3,7 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
@@ -33,6 +34,7 @@ from triofuse.filesystem.flags import (
     StatxMask,
     WriteFlags,
 )
+from triofuse.filesystem.layer import Layer, ReadOnly
 from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import (
     Buffer,
@@ -90,6 +92,8 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
+from triofuse.paths.filesystem import PathFilesystem
+from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
 from triofuse.running.main import main
@@ -99,12 +103,19 @@ from triofuse.session.answering.statistics import OperationStatistics, SessionSt
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
+from triofuse.tree.directory import AskedDirectory, Directory
+from triofuse.tree.file import File
+from triofuse.tree.generated import DiskFile, Generated
+from triofuse.tree.node import Node, Special, SymbolicLink
+from triofuse.tree.stat import Stat
+from triofuse.tree.tree import Tree
 from triofuse.wire.errors import HandshakeError, ProtocolError
 from triofuse.wire.handshake import Agreement
 
 __all__ = [
     "Access",
     "Agreement",
+    "AskedDirectory",
     "AttrFlags",
     "BackingId",
     "Bmap",
@@ -118,9 +129,12 @@ __all__ = [
     "DevFuse",
     "DeviceError",
     "DirEntry",
+    "Directory",
+    "DiskFile",
     "Entry",
     "Fallocate",
     "FallocateMode",
+    "File",
     "FileAttr",
     "FileData",
     "FileLock",
@@ -131,6 +145,7 @@ __all__ = [
     "FsyncFlags",
     "Fsyncdir",
     "FuseError",
+    "Generated",
     "Getattr",
     "GetattrFlags",
     "Getlk",
@@ -142,6 +157,7 @@ __all__ = [
     "IoctlFlags",
     "IoctlReply",
     "KernelConfig",
+    "Layer",
     "Link",
     "Listxattr",
     "LockFlags",
@@ -153,18 +169,23 @@ __all__ = [
     "Mknod",
     "MountError",
     "MountOptions",
+    "Node",
     "Notifier",
     "Open",
+    "OpenFile",
     "OpenFlags",
     "OpenInFlags",
     "Opendir",
     "Opened",
     "OperationStatistics",
+    "PathFilesystem",
+    "PathOperations",
     "Poll",
     "PollFlags",
     "ProtocolError",
     "Read",
     "ReadFlags",
+    "ReadOnly",
     "Readdir",
     "Readdirplus",
     "Readiness",
@@ -186,17 +207,23 @@ __all__ = [
     "Setxattr",
     "SetxattrFlags",
     "SetxattrInFlags",
+    "Special",
+    "Stat",
     "Statfs",
     "StatfsRequest",
     "Statx",
     "StatxAttributes",
     "StatxMask",
+    "SymbolicLink",
     "Symlink",
     "Syncfs",
+    "Threads",
     "Tmpfile",
+    "Tree",
     "Unlink",
     "Write",
     "WriteFlags",
+    "blocking",
     "current_request",
     "main",
     "mount",

@@ -15,10 +15,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from memory.acl import ACCESS
 from tests.examples.conftest import EXAMPLES, serving
 from tests.examples.posix import NOBODY, as_user, fails
 from tests.examples.test_memfs_acl import listed, needs_root
+from triofuse.posix.acl import ACCESS
 
 pytestmark = pytest.mark.mount
 
