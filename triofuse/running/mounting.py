@@ -134,6 +134,7 @@ async def _mounted(
                 session = _session(filesystem, mounted, options, session_options)
                 await nursery.start(session.run)
                 session.shield()
+                _read_ahead(mounted, options, session)
                 yield session
             except BaseException as exc:  # noqa: BLE001  (raised again below)
                 left_by = exc
@@ -162,8 +163,21 @@ def _session(
         allowed_uids=frozenset({0, os.getuid()}) if options.allow_root else None,
         default_permissions=None if inherited else options.default_permissions,
         root_type=mounted.root_type,
+        max_readahead=options.max_readahead,
         **session_options,
     )
+
+
+def _read_ahead(mounted: Mount, options: MountOptions, session: Session) -> None:
+    """Have the kernel read ahead as far as was agreed, if that may be raised here."""
+    assert session.agreement is not None
+    size = session.agreement.max_readahead
+    try:
+        mounted.set_readahead(size)
+    except OSError as exc:
+        level = logging.DEBUG if options.max_readahead is None else logging.WARNING
+        message = "%s: the kernel reads ahead 128 KiB at most, not %d bytes: %s"
+        _log.log(level, message, shown(mounted.path), size, exc)
 
 
 @trio.lowlevel.enable_ki_protection
