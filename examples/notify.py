@@ -12,7 +12,6 @@ import errno
 import logging
 import stat
 import time
-from contextlib import suppress
 
 import trio
 
@@ -91,22 +90,6 @@ class ClockFS(triofuse.Filesystem):
         return text[request.offset : request.offset + request.size]
 
 
-async def serve(mountpoint: str, options: triofuse.MountOptions) -> None:
-    """Serve, and go on, until somebody unmounts it."""
-    filesystem = ClockFS()
-    async with triofuse.mount(filesystem, mountpoint, options) as session:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_until_unmounted, filesystem)
-            await session.wait_unmounted()
-            nursery.cancel_scope.cancel()
-
-
-async def run_until_unmounted(filesystem: ClockFS) -> None:
-    """Run the clock; there is nobody to tell when the mount is gone."""
-    with suppress(trio.EndOfChannel):
-        await filesystem.run()
-
-
 def main() -> None:
     """Mount where the command line says, and serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -117,10 +100,7 @@ def main() -> None:
     if args.debug:
         logging.basicConfig(level=logging.DEBUG)
     options = triofuse.MountOptions.parse(args.o)
-    try:
-        trio.run(serve, args.mountpoint, options)
-    except* KeyboardInterrupt:
-        pass
+    triofuse.run(ClockFS(), args.mountpoint, options)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
 from triofuse.tree.directory import AskedDirectory, Directory
@@ -122,6 +123,7 @@ __all__ = [
     "ChannelSender",
     "CopyFileRange",
     "Create",
+    "CurrentRequest",
     "DevFuse",
     "DeviceError",
     "DirEntry",
@@ -220,6 +222,7 @@ __all__ = [
     "Write",
     "WriteFlags",
     "blocking",
+    "current_request",
     "mount",
     "run",
     "serve",

@@ -21,7 +21,7 @@ from triofuse.filesystem.words import shown
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.control.signals import interruptible_opcodes
 from triofuse.session.session import GRACE, Session, SessionOptions, check_options
-from triofuse.session.startup.arguments import check_arguments
+from triofuse.session.startup.arguments import check_arguments, options_for
 
 __all__ = ["mount", "run", "serve"]
 
@@ -62,7 +62,8 @@ def mount(
       filesystem: The filesystem to serve.
       mountpoint: An existing directory (or file, for a filesystem whose root is
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
-      options: The mount options.
+      options: The mount options; those of ``Filesystem.mount_options`` are taken where
+        these say nothing.
       session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
         ``measure``: see `Session`.
 
@@ -78,7 +79,8 @@ def mount(
     check_arguments(filesystem, mountpoint, options)
     check_options(session_options)
     interruptible_opcodes(filesystem)
-    mounted = _mounted(filesystem, mountpoint, options, session_options)
+    wanted = options_for(filesystem, options)
+    mounted = _mounted(filesystem, mountpoint, wanted, session_options)
     return _Uninterrupted(mounted)
 
 
@@ -124,10 +126,9 @@ class _Uninterrupted(AbstractAsyncContextManager[Session]):
 async def _mounted(
     filesystem: Filesystem,
     mountpoint: str | os.PathLike[str],
-    options: MountOptions | None,
+    options: MountOptions,
     session_options: SessionOptions,
 ) -> AsyncIterator[Session]:
-    options = options or MountOptions()
     mounted = await mount_filesystem(mountpoint, options)
     # From here on the mount is undone whatever happens; no checkpoint in between.
     left_by: BaseException | None = None

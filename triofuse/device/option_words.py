@@ -22,6 +22,7 @@ __all__ = [
     "MS_RDONLY",
     "MS_SYNCHRONOUS",
     "NAMED",
+    "NEGATED",
     "SWITCHES",
     "VALUES",
     "Switch",
@@ -79,6 +80,9 @@ SWITCHES: Final = {
 NAMED: Final = frozenset(
     {"allow_other", "allow_root", "default_permissions", "auto_unmount", "clear_stale"}
 )
+
+#: The same with "no" in front, for who does not want what a filesystem wants.
+NEGATED: Final = {f"no{word}": word for word in sorted(NAMED)}
 
 #: The words that take a value, and the type of the value.
 VALUES: Final[dict[str, type[str | int]]] = {
@@ -177,7 +181,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def _known() -> Iterator[str]:
     yield from _IGNORED
-    yield from (*SWITCHES, *NAMED, *VALUES, *_REFUSED, *_KERNEL_ONLY)
+    yield from (*SWITCHES, *NAMED, *NEGATED, *VALUES, *_REFUSED, *_KERNEL_ONLY)
 
 
 def _check_spelling(word: str, name: str) -> None:
@@ -187,7 +191,7 @@ def _check_spelling(word: str, name: str) -> None:
     if name in VALUES:
         message = f"the option {name!r} takes a value: {name}=..."
         raise ValueError(message)
-    if name in SWITCHES or name in NAMED:
+    if name in SWITCHES or name in NAMED or name in NEGATED:
         message = f"the option {name!r} takes no value: {word!r}"
         raise ValueError(message)
     if name in _FIELDS:
@@ -219,6 +223,8 @@ def _read(word: str) -> tuple[str, bool | int | str] | None:
         return switch.field, switch.setting
     if word in NAMED:
         return word, True
+    if word in NEGATED:
+        return NEGATED[word], False
     name, equals, value = word.partition("=")
     if not equals or name not in VALUES:
         return None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 from attrs import validators
 
 from triofuse.device import option_words as words
-from triofuse.device.option_words import KERNEL_OWNED, NAMED, SWITCHES, VALUES
+from triofuse.device.option_words import KERNEL_OWNED, NAMED, NEGATED, SWITCHES, VALUES
 
 __all__ = ["MountOptions"]
+
+_T = TypeVar("_T")
 
 # Attributes of fsmount(2), from linux/mount.h.
 _MOUNT_ATTR_NOATIME: Final = 0x10
@@ -75,7 +78,7 @@ def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[Any, ...]) -> No
             message = f"an option has no comma and no NUL, and is not empty: {word!r}"
         elif name in KERNEL_OWNED:
             message = f"mount(2) gets {name} from triofuse itself, not from {word!r}"
-        elif name in SWITCHES or name in NAMED or name in VALUES:
+        elif name in {**SWITCHES, **NEGATED, **VALUES} or name in NAMED:
             message = f"{word!r} is no extra option: MountOptions has a field for it"
         elif names.count(name) > 1:
             message = f"the option {name!r} is given twice"
@@ -99,6 +102,20 @@ def _text(default: str, *, least: int) -> str:
     )
 
 
+def _remembers_what_was_given(options: type[_T]) -> type[_T]:
+    """Have ``__init__`` note the names of its arguments, in ``given``."""
+    init = options.__init__
+
+    @functools.wraps(init)
+    def remember(self: Any, **given: Any) -> None:
+        init(self, **given)
+        object.__setattr__(self, "given", frozenset(given))
+
+    options.__init__ = remember  # type: ignore[method-assign]
+    return options
+
+
+@_remembers_what_was_given
 @attrs.frozen(kw_only=True)
 class MountOptions:
     """The options of a mount.
@@ -132,6 +149,7 @@ class MountOptions:
         The kernel does not get this option.
       extra: Options of the kernel that have no field here, such as
         ``context="..."``; fusermount3 refuses most.
+      given: The names of the fields that were given, with their default value too.
     """
 
     fsname: str = _text("triofuse", least=1)
@@ -163,6 +181,10 @@ class MountOptions:
         default=(), validator=[_instance_of(tuple, "a tuple of str"), _check_extra]
     )
 
+    given: frozenset[str] = attrs.field(
+        default=frozenset(), init=False, eq=False, repr=False
+    )
+
     def __attrs_post_init__(self) -> None:
         if self.allow_other and self.allow_root:
             raise ValueError("allow_other lets root in: allow_root contradicts it")
@@ -192,7 +214,20 @@ class MountOptions:
             raise TypeError(message)
         fields, extra = words.read_words(text)
         chosen: dict[str, Any] = dict(fields)
-        return cls(extra=extra, **chosen)
+        if extra:
+            chosen["extra"] = extra
+        return cls(**chosen)
+
+    def over(self, defaults: MountOptions) -> MountOptions:
+        """Return these options, and where nothing was given those of ``defaults``."""
+        names = self.given | defaults.given
+        if self.allow_other or self.allow_root:  # each contradicts the other
+            names = names - {"allow_other", "allow_root"} | self.given
+        chosen: dict[str, Any] = {
+            name: getattr(self if name in self.given else defaults, name)
+            for name in names
+        }
+        return MountOptions(**chosen)
 
     @property
     def fstype(self) -> str:

@@ -84,7 +84,7 @@ def check_filesystem(filesystem: object) -> None:
 
 
 async def awaited(filesystem: Filesystem, method: str, *arguments: object) -> None:
-    """Call a method that answers no request: ``init`` or ``destroy``.
+    """Call a method that answers no request: ``init``, ``run`` or ``destroy``.
 
     Raises:
       TypeError: It is a plain function.

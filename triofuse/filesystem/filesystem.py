@@ -60,6 +60,8 @@ class Filesystem(Lifetime):
     Attributes:
       interruptible: The names of more methods that any signal cancels:
         ``{"open", "ioctl"}`` of a pipe, for example.
+      mount_options: The words of ``-o`` with which it is mounted unless who mounts it
+        says otherwise: ``"default_permissions,noatime"``.
 
     A method that is not implemented answers ENOSYS.  Each method says what the kernel
     does then; where it says nothing, the caller gets "Function not implemented".
@@ -69,6 +71,7 @@ class Filesystem(Lifetime):
     """
 
     interruptible: frozenset[str] = frozenset()
+    mount_options: str = ""
 
     # --- The whole filesystem
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Self, Unpack
 
@@ -21,16 +21,18 @@ import trio
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.checks import awaited, check_filesystem, doubts_about
-from triofuse.filesystem.filesystem import Filesystem, implements
+from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
 from triofuse.filesystem.words import shown
 from triofuse.session.answering.backings import Backings
+from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.answering.handles import Handles
 from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
 from triofuse.session.control.cleanup import CLEANUP, clean_up
 from triofuse.session.control.deadlines import Deadlines, limits_of
+from triofuse.session.control.life import start_life, within
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
 from triofuse.session.in_flight.table import InFlightTable, requests_inherited
@@ -149,8 +151,8 @@ class Session:
         Raises:
           MountError: The root is not of the mountpoint's type.
           HandshakeError: The kernel is too old, or it is unmounted already.
-          Exception: What ``Filesystem.init`` raised; in strict mode, also what any
-            other method raised.
+          Exception: What ``Filesystem.init`` or ``run`` raised; in strict mode, also
+            what any other method raised.
         """
         look_up_owner_anew()
         try:
@@ -175,6 +177,8 @@ class Session:
                 try:
                     self.agreement = await offer.accept()
                     await self._serve(self.agreement, task_status)
+                except BaseExceptionGroup as group:
+                    raise unwrapped(group) from None
                 finally:
                     await self._destroy()
         finally:
@@ -240,11 +244,12 @@ class Session:
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._close_after_grace, agreement.receive_size)
                     async with trio.open_nursery() as nursery:
-                        self._start(nursery, agreement, handles, service)
+                        life = self._start(nursery, agreement, handles, service)
                         refusal = await refused_root(
                             self.filesystem, self.root_type, self.mountpoint
                         )
                         if refusal is None:
+                            await start_life(nursery, self.filesystem, life)
                             task_status.started(self)
                         else:
                             nursery.cancel_scope.cancel()
@@ -262,8 +267,8 @@ class Session:
         agreement: Agreement,
         handles: Handles,
         service: Service,
-    ) -> None:
-        """Build the parts of the session and start their tasks."""
+    ) -> trio.CancelScope:
+        """Build the parts, start their tasks, return a scope that ends with them."""
         signals = Signals(
             self._table,
             handles,
@@ -293,20 +298,19 @@ class Session:
         self.notifier.start(agreement.minor, nursery, handlers.read_copies)
         if self.notifier.can_resend:
             receiver.request_resend = handlers.request_resend
-        guards = trio.CancelScope()
+        guards, life = trio.CancelScope(), trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
         if limits:
             deadlines = Deadlines(self._table, service.answer, limits)
-            nursery.start_soon(_within, guards, deadlines.enforce)
-        if implements(self.filesystem, "run"):
-            nursery.start_soon(_within, guards, self.filesystem.run)
+            nursery.start_soon(within, guards, deadlines.enforce)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._end, handlers, guards, watchdog)
+        nursery.start_soon(self._end, handlers, (guards, life), watchdog)
         handlers.start()
+        return life
 
     async def _end(
-        self, handlers: Handlers, guards: trio.CancelScope, watchdog: Watchdog
+        self, handlers: Handlers, scopes: Iterable[trio.CancelScope], watchdog: Watchdog
     ) -> None:
         """Wait until the connection has ended, then end the other tasks."""
         try:
@@ -316,7 +320,8 @@ class Session:
         _log.info("%s is unmounted, or aborted", shown(self.mountpoint))
         self.notifier.end()
         self.finish()
-        guards.cancel()
+        for scope in scopes:
+            scope.cancel()
 
     async def _close_after_grace(self, receive_size: int) -> None:
         """Close the device when the nursery is cancelled, after the grace.
@@ -342,10 +347,3 @@ class Session:
             _log.exception("%s.destroy() failed", type(self.filesystem).__name__)
             if self.strict:
                 raise
-
-
-async def _within(
-    scope: trio.CancelScope, function: Callable[[], Awaitable[None]]
-) -> None:
-    with scope:
-        await function()

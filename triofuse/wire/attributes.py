@@ -133,11 +133,14 @@ def encode_entry(entry: Entry, request: object) -> bytes:
         blocks = (attr.size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
     asec, ansec = atime // _NS, atime % _NS
-    if atime is mtime and mtime is ctime:  # nobody gave them
-        msec = csec = asec
-        mnsec = cnsec = ansec
+    if mtime == atime:  # a comparison costs a quarter of what splitting costs
+        msec, mnsec = asec, ansec
     else:
-        msec, mnsec, csec, cnsec = mtime // _NS, mtime % _NS, ctime // _NS, ctime % _NS
+        msec, mnsec = mtime // _NS, mtime % _NS
+    if ctime == mtime:
+        csec, cnsec = msec, mnsec
+    else:
+        csec, cnsec = ctime // _NS, ctime % _NS
     entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
     attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
     return _pack_entry(
@@ -179,11 +182,14 @@ def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:
         blocks = (size + 511) >> 9
     atime, mtime, ctime = attr.atime_ns, attr.mtime_ns, attr.ctime_ns
     asec, ansec = atime // _NS, atime % _NS
-    if atime is mtime and mtime is ctime:  # nobody gave them
-        msec = csec = asec
-        mnsec = cnsec = ansec
+    if mtime == atime:  # a comparison costs a quarter of what splitting costs
+        msec, mnsec = asec, ansec
     else:
-        msec, mnsec, csec, cnsec = mtime // _NS, mtime % _NS, ctime // _NS, ctime % _NS
+        msec, mnsec = mtime // _NS, mtime % _NS
+    if ctime == mtime:
+        csec, cnsec = msec, mnsec
+    else:
+        csec, cnsec = ctime // _NS, ctime % _NS
     valid, valid_nsec = _duration(attr.attr_valid)
     return _pack_attr(
         valid,
