@@ -3,6 +3,7 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
 from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
@@ -116,6 +117,8 @@ __all__ = [
     "AskedDirectory",
     "AttrFlags",
     "BackingId",
+    "BlockCache",
+    "BlockReader",
     "Bmap",
     "Buffer",
     "CapabilityError",
@@ -224,6 +227,7 @@ __all__ = [
     "blocking",
     "current_request",
     "mount",
+    "open_block_cache",
     "run",
     "serve",
 ]
