@@ -3,6 +3,7 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
 from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
@@ -118,6 +119,8 @@ __all__ = [
     "AskedDirectory",
     "AttrFlags",
     "BackingId",
+    "BlockCache",
+    "BlockReader",
     "Bmap",
     "Buffer",
     "CapabilityError",
@@ -227,6 +230,7 @@ __all__ = [
     "current_request",
     "main",
     "mount",
+    "open_block_cache",
     "run",
     "serve",
 ]
