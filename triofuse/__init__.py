@@ -104,8 +104,9 @@ from triofuse.session.answering.statistics import OperationStatistics, SessionSt
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
-from triofuse.tree.directory import AskedDirectory, Directory
+from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
+from triofuse.tree.folder import AskedDirectory
 from triofuse.tree.generated import DiskFile, Generated
 from triofuse.tree.node import Node, Special, SymbolicLink
 from triofuse.tree.stat import Stat
