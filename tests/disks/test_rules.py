@@ -9,15 +9,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import triofuse
-from tests.clients import fake_kernel, real_kernel
+from tests.clients import Kernel, fake_kernel, real_kernel
 from triofuse.faults import Disk, Faults, Operation
-from triofuse.faults.faults import OPERATIONS
+from triofuse.faults.names import OPERATIONS
 from triofuse.testing import open_kernel
 
 MIB = 1 << 20
@@ -40,7 +41,7 @@ def fails(error: int) -> Iterator[None]:
 
 
 @each_kernel
-async def test_a_write_fails_after_so_many(kernel, mountpoint: str) -> None:
+async def test_a_write_fails_after_so_many(kernel: Kernel, mountpoint: str) -> None:
     disk = Disk()
     rule = disk.fail("write", errno.ENOSPC, after=2)
     async with kernel(disk, mountpoint) as client:
@@ -56,7 +57,9 @@ async def test_a_write_fails_after_so_many(kernel, mountpoint: str) -> None:
 
 
 @each_kernel
-async def test_a_rule_is_for_a_pattern_and_once(kernel, mountpoint: str) -> None:
+async def test_a_rule_is_for_a_pattern_and_once(
+    kernel: Kernel, mountpoint: str
+) -> None:
     disk = Disk({"sub": {}})
     disk.fail("create", errno.EIO, path="*.db", once=True)
     disk.fail("mkdir", errno.EROFS, path="sub/*")
@@ -71,7 +74,9 @@ async def test_a_rule_is_for_a_pattern_and_once(kernel, mountpoint: str) -> None
 
 
 @each_kernel
-async def test_a_rename_is_known_by_either_name(kernel, mountpoint: str) -> None:
+async def test_a_rename_is_known_by_either_name(
+    kernel: Kernel, mountpoint: str
+) -> None:
     disk = Disk({"a": "", "b": ""})
     disk.fail("rename", errno.EIO, path="c")
     async with kernel(disk, mountpoint) as client:
@@ -91,7 +96,9 @@ async def test_a_rename_is_known_by_either_name(kernel, mountpoint: str) -> None
 
 
 @each_kernel
-async def test_the_path_follows_renames_of_directories(kernel, mountpoint: str) -> None:
+async def test_the_path_follows_renames_of_directories(
+    kernel: Kernel, mountpoint: str
+) -> None:
     disk = Disk({"one": {"x": "hello"}})
     async with kernel(disk, mountpoint) as client:
         assert await client.read("one/x") == b"hello"
@@ -102,17 +109,17 @@ async def test_the_path_follows_renames_of_directories(kernel, mountpoint: str) 
 
 
 @each_kernel
-async def test_probability_is_drawn_with_a_seed(kernel, mountpoint: str) -> None:
+async def test_probability_is_drawn_with_a_seed(
+    kernel: Kernel, mountpoint: str
+) -> None:
     outcomes = []
     for seed in (1, 1, 2):
         disk = Disk()
         disk.fail("mkdir", errno.EIO, probability=0.5, seed=seed)
         async with kernel(disk, mountpoint) as client:
             for number in range(20):
-                try:
+                with suppress(OSError):
                     await client.mkdir(f"d{number}")
-                except OSError:
-                    pass
             outcomes.append(await client.names(""))
 
     assert outcomes[0] == outcomes[1] != outcomes[2]
@@ -121,7 +128,7 @@ async def test_probability_is_drawn_with_a_seed(kernel, mountpoint: str) -> None
 
 @each_kernel
 async def test_a_hanging_call_goes_on_when_it_is_released(
-    kernel, mountpoint: str
+    kernel: Kernel, mountpoint: str
 ) -> None:
     disk = Disk()
     rule = disk.hang("mkdir")
@@ -144,7 +151,7 @@ async def test_a_hanging_call_goes_on_when_it_is_released(
 
 
 @each_kernel
-async def test_a_full_disk_takes_what_fits(kernel, mountpoint: str) -> None:
+async def test_a_full_disk_takes_what_fits(kernel: Kernel, mountpoint: str) -> None:
     disk = Disk()
     async with kernel(disk, mountpoint) as client:
         await client.write("a", bytes(3 * 4096))
@@ -160,7 +167,9 @@ async def test_a_full_disk_takes_what_fits(kernel, mountpoint: str) -> None:
 
 
 @each_kernel
-async def test_what_is_ignored_is_not_there_later(kernel, mountpoint: str) -> None:
+async def test_what_is_ignored_is_not_there_later(
+    kernel: Kernel, mountpoint: str
+) -> None:
     disk = Disk({"a": "old"})
     async with kernel(disk, mountpoint) as client:
         disk.ignore(["write", "setattr"], path="a")
@@ -173,7 +182,7 @@ async def test_what_is_ignored_is_not_there_later(kernel, mountpoint: str) -> No
 
 
 @each_kernel
-async def test_bytes_are_corrupted_by_a_seed(kernel, mountpoint: str) -> None:
+async def test_bytes_are_corrupted_by_a_seed(kernel: Kernel, mountpoint: str) -> None:
     read = []
     for seed in (1, 1, 2):
         disk = Disk({"a": bytes(1000)})
@@ -187,7 +196,9 @@ async def test_bytes_are_corrupted_by_a_seed(kernel, mountpoint: str) -> None:
 
 
 @each_kernel
-async def test_written_bytes_are_corrupted_on_the_disk(kernel, mountpoint: str) -> None:
+async def test_written_bytes_are_corrupted_on_the_disk(
+    kernel: Kernel, mountpoint: str
+) -> None:
     disk = Disk()
     disk.corrupt("write", 100, how="zeros")
     async with kernel(disk, mountpoint) as client:
@@ -199,7 +210,9 @@ async def test_written_bytes_are_corrupted_on_the_disk(kernel, mountpoint: str) 
 
 
 @each_kernel
-async def test_the_layer_is_around_any_filesystem(kernel, mountpoint: str) -> None:
+async def test_the_layer_is_around_any_filesystem(
+    kernel: Kernel, mountpoint: str
+) -> None:
     faults = Faults(triofuse.ReadOnly(triofuse.Tree({"a": "hello"})))
     async with kernel(faults, mountpoint) as client:
         assert await client.read("a") == b"hello"
@@ -213,7 +226,7 @@ async def test_the_layer_is_around_any_filesystem(kernel, mountpoint: str) -> No
 
 @each_kernel
 async def test_without_a_rule_the_inner_methods_are_called(
-    kernel, mountpoint: str
+    kernel: Kernel, mountpoint: str
 ) -> None:
     tree = triofuse.Tree({"a": "hello"})
     faults = Faults(tree)
@@ -226,7 +239,7 @@ async def test_without_a_rule_the_inner_methods_are_called(
     assert table["read"] == tree.read
 
 
-async def test_a_delay_is_in_the_time_of_trio(autojump_clock) -> None:
+async def test_a_delay_is_in_the_time_of_trio(autojump_clock: MockClock) -> None:
     disk = Disk()
     disk.delay("mkdir", 1000.0)
     async with open_kernel(disk) as kernel:
@@ -236,7 +249,7 @@ async def test_a_delay_is_in_the_time_of_trio(autojump_clock) -> None:
 
 
 async def test_several_rules_apply_in_the_order_in_which_they_were_made(
-    autojump_clock,
+    autojump_clock: MockClock,
 ) -> None:
     disk = Disk()
     disk.delay("mkdir", 5.0)
@@ -269,12 +282,14 @@ def test_a_name_that_is_no_operation_is_explained() -> None:
 def test_conditions_that_make_no_sense_are_refused() -> None:
     disk = Disk()
     with pytest.raises(TypeError, match="a rule has no paht=; its conditions are"):
-        disk.fail("write", errno.EIO, paht="x")
+        disk.fail("write", errno.EIO, paht="x")  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="contradict"):
         disk.fail("write", errno.EIO, once=True, times=3)
     with pytest.raises(ValueError, match="takes an errno, not 0"):
         disk.fail("write", 0)
-    with pytest.raises(ValueError, match=r"short\(\) is for read, write; not for fsync"):
+    with pytest.raises(
+        ValueError, match=r"short\(\) is for read, write; not for fsync"
+    ):
         disk.short("fsync", 1)
     with pytest.raises(ValueError, match="cannot make up a result"):
         disk.ignore("lookup")
