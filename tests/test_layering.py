@@ -14,7 +14,7 @@ import triofuse
 PACKAGE = Path(triofuse.__file__).parent
 
 #: From the lowest to the highest; modules at the top come last.
-LAYERS = ["filesystem", "posix", "wire", "device", "session", "testing", ""]
+LAYERS = ["filesystem", "posix", "wire", "device", "session", "testing", "", "compat"]
 
 #: What a layer does not even know although it is below.
 STRANGERS = {"wire": {"posix"}, "device": {"wire", "posix"}}

@@ -6,6 +6,7 @@ Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
 from triofuse.entry_points import mount, run, serve
@@ -34,7 +35,7 @@ from triofuse.filesystem.flags import (
     StatxMask,
     WriteFlags,
 )
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -104,6 +105,7 @@ __all__ = [
     "Agreement",
     "AttrFlags",
     "BackingId",
+    "BlockingNotifier",
     "Bmap",
     "Buffer",
     "CapabilityError",
@@ -147,6 +149,7 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "Mount",
     "MountError",
     "MountOptions",
     "Notifier",
@@ -194,6 +197,7 @@ __all__ = [
     "Write",
     "WriteFlags",
     "mount",
+    "mount_sync",
     "run",
     "serve",
 ]

@@ -20,10 +20,10 @@ from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.words import shown
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.control.signals import interruptible_opcodes
-from triofuse.session.session import GRACE, Session, SessionOptions, check_options
+from triofuse.session.session import Session, SessionOptions, check_options
 from triofuse.session.startup.arguments import check_arguments
 
-__all__ = ["mount", "run", "serve"]
+__all__ = ["mount", "run", "serve", "session_of"]
 
 _log = logging.getLogger("triofuse")
 
@@ -37,7 +37,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def mount(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions | None = None,
     **session_options: Unpack[SessionOptions],
 ) -> AbstractAsyncContextManager[Session]:
@@ -62,7 +62,8 @@ def mount(
       filesystem: The filesystem to serve.
       mountpoint: An existing directory (or file, for a filesystem whose root is
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
-      options: The mount options.
+        Or what `mount_sync` returned.
+      options: The mount options; what `mount_sync` returned has its own.
       session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
         ``measure``: see `Session`.
 
@@ -123,19 +124,23 @@ class _Uninterrupted(AbstractAsyncContextManager[Session]):
 @asynccontextmanager
 async def _mounted(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions | None,
     session_options: SessionOptions,
 ) -> AsyncIterator[Session]:
     options = options or MountOptions()
-    mounted = await mount_filesystem(mountpoint, options)
+    if isinstance(mountpoint, Mount):
+        mounted = mountpoint
+    else:
+        mounted = await mount_filesystem(mountpoint, options)
     # From here on the mount is undone whatever happens; no checkpoint in between.
     left_by: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             session = None
             try:
-                session = _session(filesystem, mounted, options, session_options)
+                mounted.claim()
+                session = session_of(filesystem, mounted, **session_options)
                 await nursery.start(session.run)
                 session.shield()
                 yield session
@@ -152,12 +157,17 @@ async def _mounted(
         raise left_by
 
 
-def _session(
-    filesystem: Filesystem,
-    mounted: Mount,
-    options: MountOptions,
-    session_options: SessionOptions,
+def session_of(
+    filesystem: Filesystem, mounted: Mount, **session_options: Unpack[SessionOptions]
 ) -> Session:
+    """Return the session for a mount; it does not unmount.
+
+    Args:
+      filesystem: The filesystem to serve.
+      mounted: The mount; claim it first.
+      session_options: As for `mount`.
+    """
+    options = mounted.options
     inherited = mounted.path.startswith("/dev/fd/")  # its options are not known
     return Session(
         filesystem,
@@ -188,7 +198,7 @@ async def _end(session: Session | None, mounted: Mount) -> None:
         _log.error("%s cannot be unmounted: %s", place, exc)
     finally:
         if session is not None:
-            session.finish(GRACE)
+            session.finish()
 
 
 def _combined(
@@ -210,7 +220,7 @@ def _combined(
 
 async def serve(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions | None = None,
     *,
     task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
@@ -229,7 +239,7 @@ async def serve(
 
 def run(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions | None = None,
     **session_options: Unpack[SessionOptions],
 ) -> None:
