@@ -29,6 +29,7 @@ LAYERS = [
     "",
     "faults",
     "plugin",
+    "compat",
 ]
 
 #: What a layer does not even know although it is below.

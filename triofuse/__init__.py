@@ -8,6 +8,7 @@ from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.config import KernelConfig
@@ -36,7 +37,7 @@ from triofuse.filesystem.flags import (
     WriteFlags,
 )
 from triofuse.filesystem.layer import Layer, ReadOnly
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -122,6 +123,7 @@ __all__ = [
     "BackingId",
     "BlockCache",
     "BlockReader",
+    "BlockingNotifier",
     "Bmap",
     "Buffer",
     "CapabilityError",
@@ -171,6 +173,7 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "Mount",
     "MountError",
     "MountOptions",
     "Node",
@@ -231,6 +234,7 @@ __all__ = [
     "current_request",
     "main",
     "mount",
+    "mount_sync",
     "open_block_cache",
     "run",
     "serve",
