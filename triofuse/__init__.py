@@ -3,13 +3,14 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
 from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
-from triofuse.entry_points import mount, run, serve
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.filesystem.filesystem import Filesystem
@@ -36,7 +37,7 @@ from triofuse.filesystem.flags import (
     WriteFlags,
 )
 from triofuse.filesystem.layer import Layer, ReadOnly
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -97,6 +98,9 @@ from triofuse.paths.filesystem import PathFilesystem
 from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
+from triofuse.running.main import main
+from triofuse.running.mounting import mount, serve
+from triofuse.running.run import run
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
@@ -117,6 +121,9 @@ __all__ = [
     "AskedDirectory",
     "AttrFlags",
     "BackingId",
+    "BlockCache",
+    "BlockReader",
+    "BlockingNotifier",
     "Bmap",
     "Buffer",
     "CapabilityError",
@@ -168,6 +175,7 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "Mount",
     "MountError",
     "MountOptions",
     "Node",
@@ -226,7 +234,10 @@ __all__ = [
     "WriteFlags",
     "blocking",
     "current_request",
+    "main",
     "mount",
+    "mount_sync",
+    "open_block_cache",
     "run",
     "serve",
 ]
