@@ -39,7 +39,7 @@ class File(Node):
         until the end (direct I/O), and stat(2) shows 0.
     """
 
-    __slots__ = ("_content", "_writable", "sized")
+    __slots__ = ("_content", "_writable", "in_memory", "sized")
 
     def __init__(
         self,
@@ -53,14 +53,16 @@ class File(Node):
         check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
         self._content: bytes | SparseFile = data
-        own = not self.in_memory
+        opens = overrides(self, "open", File) and not data
+        #: Whether the contents are in memory.
+        self.in_memory = not (overrides(self, "read", File) or opens)
         self._writable = (
             overrides(self, "write", File) if writable is None else writable
         )
         #: Whether the size is known.
-        self.sized = not own or (stat is not None and stat.size is not None)
+        self.sized = self.in_memory or (stat is not None and stat.size is not None)
         super().__init__(key=key, stat=stat, valid=valid)
-        if not own:
+        if self.in_memory:
             self._inode.apply(Stat(size=len(data)))
 
     @property
@@ -86,7 +88,7 @@ class File(Node):
         inode.charge(len(data) - self._cost())
         while self.discard():
             pass
-        self._content = data
+        self._content, self.in_memory = data, not overrides(self, "read", File)
         inode.apply(Stat(size=len(data)))
         inode.modified()
         if inode.owner is not None:
@@ -238,13 +240,6 @@ class File(Node):
     def keeps_content(self) -> bool:
         """Whether the kernel may keep what it has read until it is told otherwise."""
         return self.in_memory or self._inode.valid == math.inf
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the contents are in memory."""
-        if overrides(self, "read", File):
-            return False
-        return bool(self._content) or not overrides(self, "open", File)
 
     def resized(self, size: int) -> None:
         """Note the size, and with it the space that is in use."""
