@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat as s
 from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
-from typing import TypeAlias, Union
+from typing import TypeAlias, Union, cast
 
 from triofuse.posix.space import cost_of
 from triofuse.tree.file import File
@@ -191,7 +191,7 @@ class Directory(FolderNode, MutableMapping[str, Node]):
             mine.owner.space.small += cost_of(name)
         if isinstance(node, FolderNode):
             mine.set_nlink(mine.attr.nlink + 1)
-            if isinstance(node, Directory):
+            if node.HOLDS:
                 inode.set_nlink(2 + _directories(node))
         else:
             inode.set_nlink(inode.attr.nlink + 1 if inode.more_places else 1)
@@ -273,13 +273,14 @@ def node_of(child: Child) -> Node:
     """
     if isinstance(child, (str, bytes)):
         return File(child)
-    if isinstance(child, Mapping) and not isinstance(child, Node):
+    if not isinstance(child, Node) and isinstance(child, Mapping):
         return Directory(child)
-    inode_of(child)
+    inode_of(child)  # which says what is wrong
     return child
 
 
-def _directories(directory: Directory) -> int:
+def _directories(directory: Node) -> int:
+    assert isinstance(directory, Directory)
     return sum(isinstance(child, FolderNode) for child in directory.values())
 
 
@@ -293,12 +294,13 @@ def adopt(node: Node, owner: Owner) -> None:
             raise ValueError(message)
         owner.admit(inode)
         found.append(inode)
-        if isinstance(inode.node, Directory):
-            waiting.extend(inode.node.values())
+        if inode.node.HOLDS:
+            waiting.extend(cast(Directory, inode.node).values())
     for inode in found:
         if inode.owner is None:
             inode.owner = owner
             owner.space.small += inode.charged
             owner.nodes += 1
-            if isinstance(inode.node, Directory):
+            if inode.node.HOLDS:
+                assert isinstance(inode.node, Directory)
                 owner.space.small += sum(map(cost_of, inode.node))

@@ -23,7 +23,7 @@ _COPY_MAX = 1 << 21
 _BLOCKS_OF_PAGE = PAGE // BLOCK
 
 
-class File(Node):
+class File(Node, kind=True):
     """A regular file.
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
@@ -53,16 +53,14 @@ class File(Node):
         check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
         self._content: bytes | SparseFile = data
-        opens = overrides(self, "open", File) and not data
+        opens = overrides(self, "open") and not data
         #: Whether the contents are in memory.
-        self.in_memory = not (overrides(self, "read", File) or opens)
-        self._writable = (
-            overrides(self, "write", File) if writable is None else writable
-        )
+        self.in_memory = not (overrides(self, "read") or opens)
+        self._writable = overrides(self, "write") if writable is None else writable
         #: Whether the size is known.
         self.sized = self.in_memory or (stat is not None and stat.size is not None)
         super().__init__(key=key, stat=stat, valid=valid)
-        if self.in_memory:
+        if data and self.in_memory:
             self._inode.apply(Stat(size=len(data)))
 
     @property
@@ -88,7 +86,7 @@ class File(Node):
         inode.charge(len(data) - self._cost())
         while self.discard():
             pass
-        self._content, self.in_memory = data, not overrides(self, "read", File)
+        self._content, self.in_memory = data, not overrides(self, "read")
         inode.apply(Stat(size=len(data)))
         inode.modified()
         if inode.owner is not None:
@@ -126,7 +124,7 @@ class File(Node):
 
         Called for open(2) with O_TRUNC as well.
         """
-        if overrides(self, "write", File):
+        if overrides(self, "write"):
             raise FuseError(errno.EOPNOTSUPP)
         await self._sparse().truncate(size)
 

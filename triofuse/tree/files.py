@@ -87,7 +87,7 @@ class Files(Names, Listings, Attributes):
             self._check_writable(node)
         target: Any = node
         handle = Handle(inode, node, target, flags)
-        if overrides(node, "open", File):
+        if overrides(node, "open"):
             handle.target = await self._enter(handle, flags) or node
             handle.entered = True
         fh = next(self._fhs)
@@ -105,8 +105,8 @@ class Files(Names, Listings, Attributes):
         flushes = (
             type(self).flush is not Files.flush
             or (target is not node and hasattr(target, "flush"))
-            or overrides(node, "flush", File)
-            or overrides(node, "setlk", File)
+            or overrides(node, "flush")
+            or overrides(node, "setlk")
         )
         if not node.sized:
             return _UNSIZED if flushes else _UNSIZED_QUIET
@@ -207,7 +207,7 @@ class Files(Names, Listings, Attributes):
 
     async def _unlock(self, handle: Handle, owner: int, *, flock: bool) -> None:
         """Drop the locks of who closes a file."""
-        if overrides(handle.node, "setlk", File):
+        if overrides(handle.node, "setlk"):
             everything = FileLock(type=LockType.UNLCK)
             await handle.node.setlk(everything, owner, wait=False, flock=flock)
 
@@ -264,7 +264,7 @@ class Files(Names, Listings, Attributes):
         if request.flags & PollFlags.SCHEDULE_NOTIFY:
             self._polled.setdefault(request.nodeid, set()).add(request.kh)
         poll = getattr(handle.target, "poll", handle.node.poll)
-        if not overrides(handle.node, "poll", File) and poll == handle.node.poll:
+        if not overrides(handle.node, "poll") and poll == handle.node.poll:
             return request.events & _ALWAYS_READY
         events: int = await poll(request.events)
         return events
@@ -287,7 +287,7 @@ class Files(Names, Listings, Attributes):
 
     async def _lock(self, request: r.Getlk, *, wait: bool) -> None:
         node = self._handles[request.fh].node
-        if not overrides(node, "setlk", File):
+        if not overrides(node, "setlk"):
             raise FuseError(errno.EOPNOTSUPP)
         flock = bool(request.lk_flags & LockFlags.FLOCK)
         await node.setlk(request.lock, request.owner, wait=wait, flock=flock)

@@ -7,6 +7,7 @@ import math
 import os
 import stat as s
 from collections.abc import Hashable, Iterable
+from inspect import isfunction
 from types import UnionType
 from typing import ClassVar
 
@@ -50,9 +51,9 @@ def check_type(value: object, kind: type | UnionType, words: str) -> None:
         raise TypeError(message)
 
 
-def overrides(node: Node, method: str, base: type[Node]) -> bool:
-    """Whether the class of a node has a method of its own in place of ``base``'s."""
-    return getattr(type(node), method) is not getattr(base, method)
+def overrides(node: Node, method: str) -> bool:
+    """Whether the class of a node has a method of its own in place of its kind's."""
+    return method in type(node).OWN
 
 
 class Node:
@@ -73,10 +74,27 @@ class Node:
 
     __slots__ = ("__weakref__", "_inode")
 
+    _IS_KIND: ClassVar[bool] = True
     #: The file type, ``stat.S_IFREG`` and its kin.
     KIND: ClassVar[int] = s.S_IFREG
     #: Whether it holds its children in memory.
     HOLDS: ClassVar[bool] = False
+    #: The methods that its class has in place of those of `Node`, `File`, `FolderNode`.
+    OWN: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, *, kind: bool = False, **others: object) -> None:
+        """Note what a class overrides; ``kind`` is a base like `File`."""
+        super().__init_subclass__(**others)
+        cls._IS_KIND = kind
+        own: set[str] = set()
+        for base in cls.__mro__:
+            if vars(base).get("_IS_KIND"):
+                own.update(
+                    name
+                    for name, method in vars(base).items()
+                    if isfunction(method) and getattr(cls, name) is not method
+                )
+        cls.OWN = frozenset(own)
 
     def __init__(
         self,
@@ -86,7 +104,7 @@ class Node:
         valid: float | None = None,
     ) -> None:
         check_type(stat, Stat | None, "stat= is a Stat, Stat(mode=0o644) for instance")
-        refreshed = overrides(self, "refresh", Node)
+        refreshed = overrides(self, "refresh")
         if valid is None:
             valid = _REFRESHED if refreshed else math.inf
         attr = new_attr(self.KIND, stat, self._permissions())
@@ -105,7 +123,7 @@ class Node:
     @property
     def writable(self) -> bool:
         """Whether clients may change it; else they get EROFS."""
-        return overrides(self, "save", Node)
+        return overrides(self, "save")
 
     @property
     def name(self) -> str:
@@ -180,7 +198,7 @@ class Node:
 
     async def setxattr(self, name: str, value: bytes) -> None:
         """Set an extended attribute."""
-        if overrides(self, "save", Node):  # attributes are elsewhere
+        if overrides(self, "save"):  # attributes are elsewhere
             raise FuseError(errno.EOPNOTSUPP)
         xattrs.keep(inode_of(self), name, value)
 

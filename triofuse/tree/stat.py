@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 import time
@@ -79,6 +80,7 @@ _FIELDS = tuple(field.name for field in attrs.fields(Stat))
 
 #: Attributes that are plain copies: ``mode`` keeps its type, ``blocks`` follows ``size``.
 _PLAIN = tuple(name for name in _FIELDS if name not in {"mode", "size", "blocks"})
+_plain = operator.attrgetter(*_PLAIN)
 
 
 def new_attr(kind: int, given: Stat | None, permissions: int) -> FileAttr:
@@ -127,8 +129,7 @@ def apply(attr: FileAttr, changes: Stat) -> None:
         attr.blocks = -(-changes.size // BLOCK)
     if changes.blocks is not None:
         attr.blocks = changes.blocks
-    for name in _PLAIN:
-        value = getattr(changes, name)
+    for name, value in zip(_PLAIN, _plain(changes), strict=True):
         if value is not None:
             if type(value) is not int:
                 message = f"Stat.{name} is an int, not {value!r}"
