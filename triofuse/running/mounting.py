@@ -59,8 +59,8 @@ def mount(
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
       options: The mount options; those of ``Filesystem.mount_options`` are taken where
         these say nothing.
-      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
-        ``measure``: see `Session`.
+      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict``,
+        ``measure`` and ``trace``: see `Session`.
 
     Raises:
       MountError: The mount failed; the error names the step and the remedy.

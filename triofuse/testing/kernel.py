@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,7 +103,12 @@ async def open_kernel(
     offer = Offer(minor=minor, max_readahead=max_readahead, flags=flags)
     kernel, fd = FakeKernel.pair(offer)
     session_options.setdefault("strict", True)
-    session = Session.from_fd(filesystem, fd, **session_options)
+    try:
+        session = Session.from_fd(filesystem, fd, **session_options)
+    except BaseException:
+        kernel.close()
+        os.close(fd)
+        raise
     session.look = kernel.look
     left_by: BaseException | None = None
     try:
