@@ -22,13 +22,16 @@ _HEADER: Final = frozenset(field.name for field in attrs.fields(Request)) - {"no
 #: O_RDONLY is 0, and O_SYNC has two bits.
 _ACCESS_MODES: Final = {0: "O_RDONLY", 1: "O_WRONLY", 2: "O_RDWR", 3: "O_ACCMODE"}
 _OPEN_FLAGS: Final = {
-    getattr(os, name): name
-    for name in (
-        *("O_CREAT", "O_EXCL", "O_NOCTTY", "O_TRUNC", "O_APPEND", "O_NONBLOCK"),
-        *("O_DSYNC", "O_DIRECT", "O_DIRECTORY", "O_NOFOLLOW", "O_NOATIME"),
-        *("O_CLOEXEC", "O_PATH"),
-    )
-    if hasattr(os, name)
+    0o100000: "O_LARGEFILE",  # of x86; Python takes it from the C library, where it is 0
+    **{
+        getattr(os, name): name
+        for name in (
+            *("O_CREAT", "O_EXCL", "O_NOCTTY", "O_TRUNC", "O_APPEND", "O_NONBLOCK"),
+            *("O_DSYNC", "O_DIRECT", "O_DIRECTORY", "O_NOFOLLOW", "O_NOATIME"),
+            *("O_CLOEXEC", "O_PATH"),
+        )
+        if hasattr(os, name)
+    },
 }
 
 
