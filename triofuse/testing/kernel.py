@@ -16,7 +16,6 @@ from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.session import (
-    GRACE,
     Session,
     SessionOptions,
     check_options,
@@ -133,7 +132,7 @@ async def open_kernel(
                 left_by = exc
                 nursery.cancel_scope.cancel()
             kernel.unmount()
-            session.finish(GRACE)
+            session.finish()
     except BaseExceptionGroup as group:
         cancelled = isinstance(left_by, trio.Cancelled)  # caused by the group's error
         raise unwrapped(group) from (None if cancelled else left_by)

@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from triofuse.device.mount import Mount
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.checks import check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
@@ -37,6 +38,8 @@ def check_arguments(filesystem: object, mountpoint: object, options: object) -> 
         message = f"the filesystem comes first, then the mountpoint {filesystem!r}"
         raise TypeError(message)
     check_filesystem(filesystem)
+    if isinstance(mountpoint, Mount):
+        return _check_unserved(mountpoint, options)
     if not isinstance(mountpoint, str | os.PathLike):
         remedy = "; os.fsdecode() makes one" if isinstance(mountpoint, bytes) else ""
         message = f"a mountpoint is a str or a Path, not {mountpoint!r:.80}{remedy}"
@@ -46,7 +49,7 @@ def check_arguments(filesystem: object, mountpoint: object, options: object) -> 
         raise TypeError(message)
     _check_path(os.fspath(mountpoint))
     if options is None or isinstance(options, MountOptions):
-        return
+        return None
     message = f"options are MountOptions(...), not {options!r:.80}"
     if isinstance(options, str):
         message += f"; write MountOptions.parse({options!r})"
@@ -73,6 +76,15 @@ def log_doubts(filesystem: Filesystem, root_type: int | None) -> None:
     is_directory = root_type != stat.S_IFREG
     for doubt in doubts_about(filesystem, is_directory=is_directory):
         _log.warning("%s", doubt)
+
+
+def _check_unserved(mounted: Mount, options: object) -> None:
+    if options is not None:
+        message = f"{mounted.path} is mounted: its options were for mount_sync()"
+        raise TypeError(message)
+    if mounted.device.fd == -1:
+        message = f"{mounted.path} was served or unmounted already; mount it again"
+        raise ValueError(message)
 
 
 def _check_path(path: str) -> None:
