@@ -3,13 +3,14 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
+from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
 from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
-from triofuse.entry_points import mount, run, serve
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.filesystem.filesystem import Filesystem
@@ -35,6 +36,7 @@ from triofuse.filesystem.flags import (
     StatxMask,
     WriteFlags,
 )
+from triofuse.filesystem.layer import Layer, ReadOnly
 from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
@@ -92,19 +94,35 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
+from triofuse.paths.filesystem import PathFilesystem
+from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
+from triofuse.running.main import main
+from triofuse.running.mounting import mount, serve
+from triofuse.running.run import run
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
+from triofuse.tree.directory import Directory
+from triofuse.tree.file import File
+from triofuse.tree.folder import AskedDirectory
+from triofuse.tree.generated import DiskFile, Generated
+from triofuse.tree.node import Node, Special, SymbolicLink
+from triofuse.tree.stat import Stat
+from triofuse.tree.tree import Tree
 from triofuse.wire.errors import HandshakeError, ProtocolError
 from triofuse.wire.handshake import Agreement
 
 __all__ = [
     "Access",
     "Agreement",
+    "AskedDirectory",
     "AttrFlags",
     "BackingId",
+    "BlockCache",
+    "BlockReader",
     "BlockingNotifier",
     "Bmap",
     "Buffer",
@@ -113,12 +131,16 @@ __all__ = [
     "ChannelSender",
     "CopyFileRange",
     "Create",
+    "CurrentRequest",
     "DevFuse",
     "DeviceError",
     "DirEntry",
+    "Directory",
+    "DiskFile",
     "Entry",
     "Fallocate",
     "FallocateMode",
+    "File",
     "FileAttr",
     "FileData",
     "FileLock",
@@ -129,6 +151,7 @@ __all__ = [
     "FsyncFlags",
     "Fsyncdir",
     "FuseError",
+    "Generated",
     "Getattr",
     "GetattrFlags",
     "Getlk",
@@ -140,6 +163,7 @@ __all__ = [
     "IoctlFlags",
     "IoctlReply",
     "KernelConfig",
+    "Layer",
     "Link",
     "Listxattr",
     "LockFlags",
@@ -152,18 +176,23 @@ __all__ = [
     "Mount",
     "MountError",
     "MountOptions",
+    "Node",
     "Notifier",
     "Open",
+    "OpenFile",
     "OpenFlags",
     "OpenInFlags",
     "Opendir",
     "Opened",
     "OperationStatistics",
+    "PathFilesystem",
+    "PathOperations",
     "Poll",
     "PollFlags",
     "ProtocolError",
     "Read",
     "ReadFlags",
+    "ReadOnly",
     "Readdir",
     "Readdirplus",
     "Readiness",
@@ -185,19 +214,28 @@ __all__ = [
     "Setxattr",
     "SetxattrFlags",
     "SetxattrInFlags",
+    "Special",
+    "Stat",
     "Statfs",
     "StatfsRequest",
     "Statx",
     "StatxAttributes",
     "StatxMask",
+    "SymbolicLink",
     "Symlink",
     "Syncfs",
+    "Threads",
     "Tmpfile",
+    "Tree",
     "Unlink",
     "Write",
     "WriteFlags",
+    "blocking",
+    "current_request",
+    "main",
     "mount",
     "mount_sync",
+    "open_block_cache",
     "run",
     "serve",
 ]

@@ -14,10 +14,10 @@ import trio
 
 import triofuse
 from memory.nodes import Directory, File, Node, Symlink
-from memory.space import Space, cost_of
-from memory.sparse import SparseFile
 from memory.xattrs import Xattrs
 from triofuse import FileAttr, FuseError, Statfs
+from triofuse.posix.space import Space, cost_of
+from triofuse.posix.sparse import SparseFile
 
 #: The kernel gives the root its number.
 ROOT = 1

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import attrs
 
 import triofuse
-from memory import acl
-from memory.acl import Acl
 from memory.names import Link, Names
-from memory.space import NAME_MAX, PAGE, Space, cost_of
-from memory.sparse import SparseFile
 from memory.xattrs import CAPABILITIES, Xattrs
 from triofuse import FileAttr, FuseError
+from triofuse.posix import acl
+from triofuse.posix.acl import Acl
+from triofuse.posix.space import NAME_MAX, PAGE, Space, cost_of
+from triofuse.posix.sparse import SparseFile
 
 #: The bits of a mode that say who may.
 PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO

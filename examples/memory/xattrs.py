@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import attrs
 
-from memory import acl
-from memory.space import Space, cost_of
 from triofuse import FuseError
+from triofuse.posix import acl
+from triofuse.posix.space import Space, cost_of
 
 #: What extended attributes may be about.
 NAMESPACES = ("user.", "trusted.", "security.")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from memory import acl
-from memory.acl import Acl, AclEntry
 from tests.examples.conftest import example, serving
 from tests.examples.posix import NOBODY, as_user, fails
 from triofuse import FuseError
+from triofuse.posix import acl
+from triofuse.posix.acl import Acl, AclEntry
 
 #: How setfacl(1) abbreviates, and what tag it means without and with a name.
 TAGS = {"u": (1, 2), "g": (4, 8), "m": (16, 16), "o": (32, 32)}

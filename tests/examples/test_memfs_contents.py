@@ -8,10 +8,10 @@ import random
 import pytest
 import trio
 
-from memory.space import PAGE, Space
-from memory.sparse import MAX_SIZE, STEP, SparseFile
 from tests.examples.test_memfs_units import fails
 from triofuse import FuseError
+from triofuse.posix.space import PAGE, Space
+from triofuse.posix.sparse import MAX_SIZE, STEP, SparseFile
 
 
 @pytest.mark.parametrize("seed", range(20))

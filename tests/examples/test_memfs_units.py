@@ -11,10 +11,11 @@ import pytest
 
 import triofuse
 from memfs import MemFS
-from memory import acl, nodes as memory
+from memory import nodes as memory
 from memory.inodes import ROOT
-from memory.space import PAGE
 from triofuse import Entry, FuseError
+from triofuse.posix import acl
+from triofuse.posix.space import PAGE
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class Recorder(Store):
         if method in self.fails:
             raise t.FuseError(self.fails[method])
 
-    async def run(
+    async def recorded(
         self, method: str, answer: Callable[[], Awaitable[Any]], request: t.Request
     ) -> Any:
         self._running[method] += 1
@@ -103,7 +103,7 @@ class Recorder(Store):
 def _recording(method: str) -> Callable[[Recorder, t.Request], Awaitable[Any]]:
     async def record(self: Recorder, request: t.Request) -> Any:
         own = getattr(super(Recorder, self), method)
-        return await self.run(method, lambda: own(request), request)
+        return await self.recorded(method, lambda: own(request), request)
 
     record.__name__ = method
     return record

@@ -48,7 +48,11 @@ NO_GENERATOR: Final = (
 )
 
 #: The methods that are no answer to a request, and what they are called with.
-_ARGUMENTS: Final = {"init": "one argument, a KernelConfig", "destroy": "none"}
+_ARGUMENTS: Final = {
+    "init": "one argument, a KernelConfig",
+    "run": "none",
+    "destroy": "none",
+}
 
 
 def check_filesystem(filesystem: object) -> None:
@@ -80,7 +84,7 @@ def check_filesystem(filesystem: object) -> None:
 
 
 async def awaited(filesystem: Filesystem, method: str, *arguments: object) -> None:
-    """Call a method that answers no request: ``init`` or ``destroy``.
+    """Call a method that answers no request: ``init``, ``run`` or ``destroy``.
 
     Raises:
       TypeError: It is a plain function.
@@ -138,7 +142,9 @@ def _doubt_about(function: Callable[..., Any], method: str) -> str | None:
 
 def _takes_one_argument(function: Callable[..., Any], method: str) -> bool:
     try:
-        inspect.signature(function).bind(*([] if method == "destroy" else [None]))
+        inspect.signature(function).bind(
+            *([] if _ARGUMENTS.get(method) == "none" else [None])
+        )
     except TypeError:
         return False
     return True

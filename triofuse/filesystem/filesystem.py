@@ -59,6 +59,8 @@ class Filesystem(Lifetime):
     Attributes:
       interruptible: The names of more methods that any signal cancels:
         ``{"open", "ioctl"}`` of a pipe, for example.
+      mount_options: The words of ``-o`` with which it is mounted unless who mounts it
+        says otherwise: ``"default_permissions,noatime"``.
       shielded: Whether methods are never cancelled.  A killed caller is answered at
         once; its method goes on, and what it returns is undone (FORGET, RELEASE).
         Until then, requests that the kernel would not send meanwhile wait.
@@ -71,6 +73,7 @@ class Filesystem(Lifetime):
     """
 
     interruptible: frozenset[str] = frozenset()
+    mount_options: str = ""
     shielded: bool = False
 
     # --- The whole filesystem

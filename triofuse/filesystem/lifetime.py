@@ -9,7 +9,7 @@ __all__ = ["Lifetime"]
 
 
 class Lifetime:
-    """The first and the last method of a `Filesystem`, and its notifier."""
+    """The methods of a `Filesystem` for its whole life, and its notifier."""
 
     @property
     def notifier(self) -> Notifier:
@@ -38,6 +38,16 @@ class Lifetime:
           config: The kernel's offer; change it to negotiate.
 
         Source: ``process_init_reply()`` in fs/fuse/inode.c.
+        """
+
+    async def run(self) -> None:
+        """Run beside the requests, for as long as the mount lives.
+
+        For a filesystem's own tasks: open a nursery here, watch something, send
+        notifications.  It starts when the mount can be used, before `triofuse.mount`
+        hands it out, and is cancelled when the mount has ended, before ``destroy``.
+        It may return earlier.  An exception ends the session and is raised from
+        there; ``trio.EndOfChannel`` of the notifier after an unmount is none.
         """
 
     async def destroy(self) -> None:

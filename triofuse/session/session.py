@@ -26,12 +26,14 @@ from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
 from triofuse.filesystem.words import shown
 from triofuse.session.answering.backings import Backings
+from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.answering.handles import Handles
 from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
 from triofuse.session.control.cleanup import CLEANUP, clean_up, destroy
 from triofuse.session.control.deadlines import Deadlines, limits_of
 from triofuse.session.control.ending import Ending
+from triofuse.session.control.life import start_life
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
 from triofuse.session.in_flight.table import InFlightTable, requests_inherited
@@ -72,6 +74,7 @@ class Session:
         ``InitFlags.ALLOW_IDMAP`` depends; None if another program has mounted it.
       root_type: The required type of the root, ``stat.S_IFDIR`` or ``S_IFREG``; None
         if another program has mounted it.
+      max_readahead: ``MountOptions.max_readahead``.
       max_handlers: Requests that may be blocked at one time.  SETLKW is not counted.
         Further requests are queued; INTERRUPT and FORGET are not.  One user
         (``uid``) has at most 8/9 of the handlers; the rest is kept for others.
@@ -101,6 +104,7 @@ class Session:
     allowed_uids: frozenset[int] | None = attrs.field(default=None, kw_only=True)
     default_permissions: bool | None = attrs.field(default=None, kw_only=True)
     root_type: int | None = attrs.field(default=None, kw_only=True)
+    max_readahead: int | None = attrs.field(default=None, kw_only=True)
     max_handlers: int = attrs.field(default=1000, kw_only=True)
     max_payload: int = attrs.field(default=MAX_PAYLOAD, kw_only=True)
     timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
@@ -156,8 +160,8 @@ class Session:
         Raises:
           MountError: The root is not of the mountpoint's type.
           HandshakeError: The kernel is too old, or it is unmounted already.
-          Exception: What ``Filesystem.init`` raised; in strict mode, also what any
-            other method raised.
+          Exception: What ``Filesystem.init`` or ``run`` raised; in strict mode, also
+            what any other method raised.
         """
         look_up_owner_anew()
         self._ending.start()
@@ -172,6 +176,7 @@ class Session:
                     self.filesystem,
                     default_permissions=self.default_permissions,
                     allow_root=self.allowed_uids is not None,
+                    max_readahead=self.max_readahead,
                 )
                 # The class may be frozen.
                 object.__setattr__(self.filesystem, "notifier", self.notifier)
@@ -183,6 +188,8 @@ class Session:
                 try:
                     self.agreement = await offer.accept()
                     await self._serve(self.agreement, task_status)
+                except BaseExceptionGroup as group:
+                    raise unwrapped(group) from None
                 finally:
                     await destroy(self.filesystem, strict=self.strict)
         finally:
@@ -255,11 +262,12 @@ class Session:
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._close_after_grace, agreement.receive_size)
                     async with trio.open_nursery() as nursery:
-                        self._start(nursery, agreement, handles, service)
+                        life = self._start(nursery, agreement, handles, service)
                         refusal = await refused_root(
                             self.filesystem, self.root_type, self.mountpoint
                         )
                         if refusal is None:
+                            await start_life(nursery, self.filesystem, life)
                             task_status.started(self)
                         else:
                             nursery.cancel_scope.cancel()
@@ -277,8 +285,8 @@ class Session:
         agreement: Agreement,
         handles: Handles,
         service: Service,
-    ) -> None:
-        """Build the parts of the session and start their tasks."""
+    ) -> trio.CancelScope:
+        """Build the parts, start their tasks, return a scope that ends with them."""
         signals = Signals(
             self._table,
             handles,
@@ -311,17 +319,23 @@ class Session:
         self.notifier.start(agreement.minor, nursery, handlers.read_copies)
         if self.notifier.can_resend:
             receiver.request_resend = handlers.request_resend
+        life = trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
         deadlines = Deadlines(self._table, service.answer, limits)
         if limits:
             nursery.start_soon(deadlines.enforce)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._end, handlers, deadlines, watchdog)
+        nursery.start_soon(self._end, handlers, deadlines, life, watchdog)
         handlers.start()
+        return life
 
     async def _end(
-        self, handlers: Handlers, deadlines: Deadlines, watchdog: Watchdog
+        self,
+        handlers: Handlers,
+        deadlines: Deadlines,
+        life: trio.CancelScope,
+        watchdog: Watchdog,
     ) -> None:
         """Wait until the connection has ended, then end the other tasks."""
         try:
@@ -332,6 +346,7 @@ class Session:
         self.notifier.end()
         self._ending.unmounted()
         deadlines.stop()
+        life.cancel()
 
     async def _close_after_grace(self, receive_size: int) -> None:
         """Close the device when the nursery is cancelled, after the grace.

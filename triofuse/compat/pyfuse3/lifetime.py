@@ -21,7 +21,7 @@ from triofuse.compat.pyfuse3.guest import AsyncioOperations, is_enabled, run_as_
 from triofuse.compat.pyfuse3.options import read_options
 from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
-from triofuse.entry_points import session_of
+from triofuse.running.mounting import session_of
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.session import Session
 

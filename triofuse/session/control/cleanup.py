@@ -37,7 +37,7 @@ async def clean_up(
 
 
 async def destroy(filesystem: Filesystem, *, strict: bool) -> None:
-    """Call ``destroy`` of a filesystem; a failure is logged, or in strict mode raised."""
+    """Call ``destroy``; log an error of it, and with ``strict`` raise it too."""
     try:
         await clean_up(filesystem, "destroy", partial(awaited, filesystem, "destroy"))
     except Exception:

@@ -18,9 +18,10 @@ import attrs
 from triofuse.device.mount import Mount
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.checks import check_filesystem
+from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.control.deadlines import limits_of
 
-__all__ = ["check_arguments", "check_settings"]
+__all__ = ["check_arguments", "check_settings", "options_for"]
 
 
 def check_arguments(filesystem: object, mountpoint: object, options: object) -> None:
@@ -49,6 +50,21 @@ def check_arguments(filesystem: object, mountpoint: object, options: object) -> 
     if isinstance(options, str):
         message += f"; write MountOptions.parse({options!r})"
     raise TypeError(message)
+
+
+def options_for(filesystem: Filesystem, given: MountOptions | None) -> MountOptions:
+    """Return the options of a mount: those that are given, over the filesystem's own.
+
+    Raises:
+      ValueError: The filesystem's ``mount_options`` cannot be read.
+      TypeError: They are no str.
+    """
+    try:
+        own = MountOptions.parse(filesystem.mount_options)
+    except (TypeError, ValueError) as exc:
+        message = f"{type(filesystem).__name__}.mount_options: {exc}"
+        raise type(exc)(message) from None
+    return own if given is None else given.over(own)
 
 
 def _check_unserved(mounted: Mount, options: object) -> None:
@@ -122,7 +138,7 @@ def _instead_of(name: str, due: str, value: object) -> str:
 
 def _unknown(name: str, value: object, known: Collection[str]) -> str:
     """Return the message for an unknown argument, with a suggestion."""
-    of_mounts = {field.name for field in attrs.fields(MountOptions)}
+    of_mounts = {field.name for field in attrs.fields(MountOptions) if field.init}
     message = f"there is no argument {name!r}"
     if name in of_mounts:
         given = f"MountOptions({name}={value!r:.80})"

@@ -1,10 +1,9 @@
-"""The three ways to start a session: `mount`, `serve` and `run`."""
+"""The ways to start a session in a trio program: `mount` and `serve`."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -21,18 +20,14 @@ from triofuse.filesystem.words import shown
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.control.signals import interruptible_opcodes
 from triofuse.session.session import Session, SessionOptions, check_options
-from triofuse.session.startup.arguments import check_arguments
+from triofuse.session.startup.arguments import check_arguments, options_for
 
-__all__ = ["mount", "run", "serve", "session_of"]
+__all__ = ["mount", "serve", "session_of"]
 
 _log = logging.getLogger("triofuse")
 
 #: Seconds that a clean unmount may take.  The kernel writes back its cache meanwhile.
 _UNMOUNT_TIMEOUT = 10.0
-
-
-#: The signals that end `run`; libfuse's set_signal_handlers() has the same.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def mount(
@@ -63,7 +58,8 @@ def mount(
       mountpoint: An existing directory (or file, for a filesystem whose root is
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
         Or what `mount_sync` returned.
-      options: The mount options; what `mount_sync` returned has its own.
+      options: The mount options; those of ``Filesystem.mount_options`` are taken where
+        these say nothing.  What `mount_sync` returned has its own.
       session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
         ``measure``: see `Session`.
 
@@ -79,7 +75,8 @@ def mount(
     check_arguments(filesystem, mountpoint, options)
     check_options(session_options)
     interruptible_opcodes(filesystem)
-    mounted = _mounted(filesystem, mountpoint, options, session_options)
+    wanted = options_for(filesystem, options)
+    mounted = _mounted(filesystem, mountpoint, wanted, session_options)
     return _Uninterrupted(mounted)
 
 
@@ -125,10 +122,9 @@ class _Uninterrupted(AbstractAsyncContextManager[Session]):
 async def _mounted(
     filesystem: Filesystem,
     mountpoint: str | os.PathLike[str] | Mount,
-    options: MountOptions | None,
+    options: MountOptions,
     session_options: SessionOptions,
 ) -> AsyncIterator[Session]:
-    options = options or MountOptions()
     if isinstance(mountpoint, Mount):
         mounted = mountpoint
     else:
@@ -143,6 +139,7 @@ async def _mounted(
                 session = session_of(filesystem, mounted, **session_options)
                 await nursery.start(session.run)
                 session.shield()
+                _read_ahead(mounted, session)
                 yield session
             except BaseException as exc:  # noqa: BLE001  (raised again below)
                 left_by = exc
@@ -176,8 +173,23 @@ def session_of(
         allowed_uids=frozenset({0, os.getuid()}) if options.allow_root else None,
         default_permissions=None if inherited else options.default_permissions,
         root_type=mounted.root_type,
+        max_readahead=options.max_readahead,
         **session_options,
     )
+
+
+def _read_ahead(mounted: Mount, session: Session) -> None:
+    """Have the kernel read ahead as far as was agreed, if that may be raised here."""
+    assert session.agreement is not None
+    size = session.agreement.max_readahead
+    try:
+        mounted.set_readahead(size)
+    except OSError as exc:
+        level = (
+            logging.DEBUG if mounted.options.max_readahead is None else logging.WARNING
+        )
+        message = "%s: the kernel reads ahead 128 KiB at most, not %d bytes: %s"
+        _log.log(level, message, shown(mounted.path), size, exc)
 
 
 @trio.lowlevel.enable_ki_protection
@@ -235,49 +247,3 @@ async def serve(
     async with mount(filesystem, mountpoint, options, **session_options) as session:
         task_status.started(session)
         await session.wait_unmounted()
-
-
-def run(
-    filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str] | Mount,
-    options: MountOptions | None = None,
-    **session_options: Unpack[SessionOptions],
-) -> None:
-    """Mount and serve in a program that does nothing else.
-
-    Returns when the filesystem is unmounted.  SIGINT, SIGTERM and SIGHUP unmount it; the
-    log names the signal.  A signal that is ignored stays ignored, as SIGHUP is under
-    nohup(1).  Arguments and errors are those of `mount`.
-    """
-    signals = [one for one in _ENDING if signal.getsignal(one) is not signal.SIG_IGN]
-
-    # Before the signal receiver exists, Ctrl-C must not be raised while a task is being
-    # started: that task would be neither running nor finished.
-    @trio.lowlevel.enable_ki_protection
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as serving:
-                if signals:
-                    await nursery.start(_cancel_on_signal, signals, serving)
-                await serve(filesystem, mountpoint, options, **session_options)
-            nursery.cancel_scope.cancel()
-
-    try:
-        trio.run(main)
-    except BaseExceptionGroup as group:
-        raise unwrapped(group) from None
-
-
-async def _cancel_on_signal(
-    signals: list[signal.Signals],
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    with trio.open_signal_receiver(*signals) as received:
-        task_status.started()
-        async for number in received:  # a second signal must not kill the process
-            # SIGHUP is often unintended, so log it at a level that is shown by default.
-            level = logging.WARNING if number == signal.SIGHUP else logging.INFO
-            _log.log(level, "ends on %s", signal.Signals(number).name)
-            scope.cancel()

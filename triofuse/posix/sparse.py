@@ -20,8 +20,8 @@ from functools import partial
 import attrs
 import trio
 
-from memory.space import PAGE, Ranges, Space
-from triofuse import FuseError
+from triofuse.filesystem.errors import FuseError
+from triofuse.posix.space import PAGE, Ranges, Space
 
 #: The longest file, bytes.
 MAX_SIZE = (1 << 63) - 1

@@ -25,7 +25,7 @@ from typing import NamedTuple, Self
 
 import attrs
 
-from triofuse import FuseError
+from triofuse.filesystem.errors import FuseError
 
 ACCESS = "system.posix_acl_access"
 DEFAULT = "system.posix_acl_default"

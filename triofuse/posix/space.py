@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from triofuse import FuseError, Statfs
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.replies import Statfs
 
 #: The longest name, bytes.
 NAME_MAX = 255

@@ -1,0 +1,1 @@
+"""A filesystem made of nodes: directories, files, links, each a Python object."""
