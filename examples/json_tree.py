@@ -4,8 +4,6 @@ Objects and lists are directories, everything else is a file.  That is all there
 say: the tree numbers the nodes, counts lookups, lists directories and reads files.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
@@ -25,6 +23,5 @@ def node_of(value: Any) -> triofuse.Child:
 
 
 if __name__ == "__main__":
-    document, mountpoint = sys.argv[1:]
-    root = node_of(json.loads(Path(document).read_text()))
-    triofuse.run(triofuse.Tree(root), mountpoint)
+    root = node_of(json.loads(Path(sys.argv[1]).read_text()))
+    triofuse.run(triofuse.Tree(root), sys.argv[2])

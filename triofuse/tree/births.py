@@ -55,6 +55,7 @@ async def inherited(
         mode=mode,
         uid=request.uid,
         gid=gid,
+        size=0,
         rdev=rdev,
         atime_ns=now,
         mtime_ns=now,

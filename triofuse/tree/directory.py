@@ -108,6 +108,21 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         self._tell(name, node)
         to._tell(new_name, replaced)
 
+    def makedirs(self, *names: str) -> Directory:
+        """Return the directory at a path below this one; make what is missing of it.
+
+        Raises:
+          ValueError: One of the names is that of something else.
+        """
+        at = self
+        for name in names:
+            below = at.setdefault(name, Directory(writable=self.writable))
+            if not isinstance(below, Directory):
+                message = f"{name!r} in {names!r} is no directory, but {below!r}"
+                raise ValueError(message)
+            at = below
+        return at
+
     # --- What clients ask
 
     async def lookup(self, name: str) -> Node | None:

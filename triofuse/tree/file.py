@@ -27,18 +27,19 @@ class File(Node):
     """A regular file.
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
-    from elsewhere, and `write` and `truncate` to have them changed there.
+    from elsewhere, and `write` and `truncate` to have them changed there; or `open` to
+    return an object that has these methods, as long as the file is open.
 
     Args:
       content: What is in it: bytes, or text, which is encoded in UTF-8.
       writable: Whether clients may change it.  Default: whether `write` is
         overridden.
-      key, stat, valid: As for `Node`.  Give ``stat=Stat(size=...)`` where `read` is
-        overridden and the size is known.  Where it is not, the kernel is told to read
+      key, stat, valid: As for `Node`.  Give ``stat=Stat(size=...)`` where the
+        contents are elsewhere and the size is known.  Where it is not, the kernel is told to read
         until the end (direct I/O), and stat(2) shows 0.
     """
 
-    __slots__ = ("_content", "_writable", "sized")
+    __slots__ = ("_content", "_writable", "in_memory", "sized")
 
     def __init__(
         self,
@@ -52,14 +53,16 @@ class File(Node):
         check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
         self._content: bytes | SparseFile = data
-        own = overrides(self, "read", File)
+        opens = overrides(self, "open", File) and not data
+        #: Whether the contents are in memory.
+        self.in_memory = not (overrides(self, "read", File) or opens)
         self._writable = (
             overrides(self, "write", File) if writable is None else writable
         )
         #: Whether the size is known.
-        self.sized = not own or (stat is not None and stat.size is not None)
+        self.sized = self.in_memory or (stat is not None and stat.size is not None)
         super().__init__(key=key, stat=stat, valid=valid)
-        if not own:
+        if self.in_memory:
             self._inode.apply(Stat(size=len(data)))
 
     @property
@@ -85,7 +88,7 @@ class File(Node):
         inode.charge(len(data) - self._cost())
         while self.discard():
             pass
-        self._content = data
+        self._content, self.in_memory = data, not overrides(self, "read", File)
         inode.apply(Stat(size=len(data)))
         inode.modified()
         if inode.owner is not None:
@@ -236,12 +239,7 @@ class File(Node):
     @property
     def keeps_content(self) -> bool:
         """Whether the kernel may keep what it has read until it is told otherwise."""
-        return not overrides(self, "read", File) or self._inode.valid == math.inf
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the contents are in memory."""
-        return not overrides(self, "read", File)
+        return self.in_memory or self._inode.valid == math.inf
 
     def resized(self, size: int) -> None:
         """Note the size, and with it the space that is in use."""

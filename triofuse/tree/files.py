@@ -43,6 +43,11 @@ _log = logging.getLogger("triofuse")
 #: What poll(2) says of a file that is always ready.
 _ALWAYS_READY = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
 
+#: What most files are opened with.  To make a flag of two costs a whole microsecond.
+_KEPT = OpenFlags.KEEP_CACHE | OpenFlags.NOFLUSH
+_UNSIZED = OpenFlags.DIRECT_IO
+_UNSIZED_QUIET = OpenFlags.DIRECT_IO | OpenFlags.NOFLUSH
+
 _KILL_SUIDGID = int(WriteFlags.KILL_SUIDGID)
 
 
@@ -81,7 +86,7 @@ class Files(Names, Listings, Attributes):
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self._check_writable(node)
         target: Any = node
-        handle = Handle(inode, node, target)
+        handle = Handle(inode, node, target, flags)
         if overrides(node, "open", File):
             handle.target = await self._enter(handle, flags) or node
             handle.entered = True
@@ -91,9 +96,23 @@ class Files(Names, Listings, Attributes):
         self._inodes[self.number(inode)] = inode
         return Opened(
             fh,
-            _open_flags(node, handle.target),
+            self._open_flags(node, handle.target),
             backing_fd=getattr(handle.target, "backing_fd", None),
         )
+
+    def _open_flags(self, node: File, target: Any) -> OpenFlags:
+        """Return what the kernel may do by itself."""
+        flushes = (
+            type(self).flush is not Files.flush
+            or (target is not node and hasattr(target, "flush"))
+            or overrides(node, "flush", File)
+            or overrides(node, "setlk", File)
+        )
+        if not node.sized:
+            return _UNSIZED if flushes else _UNSIZED_QUIET
+        if node.keeps_content:
+            return OpenFlags.KEEP_CACHE if flushes else _KEPT
+        return OpenFlags(0) if flushes else OpenFlags.NOFLUSH
 
     async def _enter(self, handle: Handle, flags: int) -> Any:
         """Ask the node to open, which may give a context to be in until release."""
@@ -158,8 +177,10 @@ class Files(Names, Listings, Attributes):
     async def read(self, request: r.Read) -> Buffer | FileData:
         """Read from what was opened."""
         handle = self._handles[request.fh]
-        target = handle.target
-        data: Buffer | FileData = await target.read(request.size, request.offset)
+        node = handle.node
+        if node.in_memory and node.writable:
+            handle.inode.accessed()
+        data: Buffer | FileData = await handle.target.read(request.size, request.offset)
         return data
 
     async def write(self, request: r.Write) -> int:
@@ -171,7 +192,7 @@ class Files(Names, Listings, Attributes):
         node.resized(max(inode.attr.size, request.offset + written))
         inode.modified()
         if request.write_flags & _KILL_SUIDGID:
-            await drop_privileges(inode)
+            await drop_privileges(inode, request)
         elif inode.xattrs:
             xattrs.discard(inode, xattrs.CAPABILITIES)
         if not node.in_memory:
@@ -270,19 +291,3 @@ class Files(Names, Listings, Attributes):
             raise FuseError(errno.EOPNOTSUPP)
         flock = bool(request.lk_flags & LockFlags.FLOCK)
         await node.setlk(request.lock, request.owner, wait=wait, flock=flock)
-
-
-def _open_flags(node: File, target: Any) -> int:
-    """Return what the kernel may do by itself."""
-    flags = OpenFlags.NOFLUSH if _never_flushes(node, target) else OpenFlags(0)
-    if not node.sized:
-        return flags | OpenFlags.DIRECT_IO
-    if node.keeps_content:
-        return flags | OpenFlags.KEEP_CACHE
-    return flags
-
-
-def _never_flushes(node: File, target: Any) -> bool:
-    own = target is not node and hasattr(target, "flush")
-    has = overrides(node, "flush", File) or overrides(node, "setlk", File)
-    return not own and not has

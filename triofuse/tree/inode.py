@@ -81,6 +81,9 @@ class Owner(Protocol):
         ...
 
 
+#: How old a time of access may get, as with the mount option ``relatime``.
+_DAY_NS = 86400 * 10**9
+
 #: A directory, and a name in it.
 Place = tuple["Inode", str]
 
@@ -186,6 +189,13 @@ class Inode(KeptEntry):
         """Note a change of the contents."""
         self.attr.mtime_ns = self.attr.ctime_ns = time.time_ns()
         self.record = None
+
+    def accessed(self) -> None:
+        """Note an access, if it is the first after a change or after a day."""
+        attr, now = self.attr, time.time_ns()
+        if attr.atime_ns <= max(attr.mtime_ns, attr.ctime_ns, now - _DAY_NS):
+            attr.atime_ns = now
+            self.record = None
 
     def set_nlink(self, nlink: int) -> None:
         """Set the number of names."""

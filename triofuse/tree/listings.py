@@ -34,6 +34,8 @@ class Listings(Table):
     async def _children(self, directory: Inode) -> Iterable[tuple[str, Inode]]:
         node = directory.node
         assert isinstance(node, FolderNode)
+        if node.HOLDS and node.writable:
+            directory.accessed()
         entries = node.entries()
         known = self._known
         if isinstance(entries, AsyncIterable):

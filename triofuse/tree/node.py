@@ -17,7 +17,7 @@ from triofuse.tree import xattrs
 from triofuse.tree.inode import Inode
 from triofuse.tree.stat import Stat, new_attr
 
-__all__ = ["Node", "Special", "SymbolicLink", "inode_of", "overrides"]
+__all__ = ["GONE", "Node", "Special", "SymbolicLink", "inode_of", "overrides"]
 
 #: Seconds for which attributes are fresh where ``refresh`` brings new ones.
 _REFRESHED = 1.0
@@ -158,7 +158,7 @@ class Node:
         memory where the node is writable.
 
         Args:
-          changes: What has changed; the rest is None.
+          changes: What has changed, ``mode`` with the file type; the rest is None.
         """
 
     async def drop(self) -> None:
@@ -197,6 +197,10 @@ class Node:
           out_size: The most bytes that the caller takes.
         """
         raise FuseError(errno.ENOTTY)
+
+
+#: The node of an inode whose own has gone.
+GONE = Node()
 
 
 class SymbolicLink(Node):

@@ -27,7 +27,7 @@ from triofuse.tree.forgetting import Forgetting
 from triofuse.tree.handle import Handle
 from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import Kinds
-from triofuse.tree.node import Node, inode_of
+from triofuse.tree.node import GONE, Node, inode_of
 
 __all__ = ["Table"]
 
@@ -176,10 +176,11 @@ class Table(Filesystem):
         if directory.node.HOLDS and not name:  # O_TMPFILE
             adopt(child, self)
             return inode
-        return self._asked(directory, name, inode)
+        return self._asked(directory, name, child, inode)
 
-    def _asked(self, directory: Inode, name: str, inode: Inode) -> Inode:
+    def _asked(self, directory: Inode, name: str, child: Node, inode: Inode) -> Inode:
         """Return the inode of what a store has."""
+        inode.node = child
         if inode.valid < math.inf:
             inode.fresh_until = trio.current_time() + inode.valid
         if inode.key is None and isinstance(directory.node, AskedDirectory):
@@ -252,6 +253,8 @@ class Table(Filesystem):
         self._inodes.pop(inode.attr.ino, None)
         self._ending.suspect(inode)
         self._ending.decide()
+        if inode.is_asked and not inode.dropped:
+            inode.node = GONE  # the store will make another object
 
     def _check_writable(self, node: Node) -> None:
         if self._read_only or not node.writable:
