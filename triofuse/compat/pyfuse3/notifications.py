@@ -92,7 +92,6 @@ def invalidate_entry_async(
       deleted: The inode that was removed.
       ignore_enoent: Whether it is no error that the kernel does not know the name.
     """
-    current("invalidate_entry_async")
     _worker.put(inode_p, name, deleted, ignore_enoent)
 
 
@@ -120,6 +119,8 @@ class _Worker:
             except FileNotFoundError as exc:
                 if not ignore_enoent:
                     _log.error("invalidate_entry(%d, %r): %s", inode_p, name, exc)
+            except RuntimeError as exc:  # nothing is mounted, so nothing is cached
+                _log.debug("invalidate_entry(%d, %r): %s", inode_p, name, exc)
             except Exception:  # noqa: BLE001  (logged: no caller waits for it)
                 _log.exception("invalidate_entry(%d, %r) failed", inode_p, name)
 
