@@ -254,16 +254,17 @@ async def _round(
                 command = [sys.executable, "-m", "tests.tree.storm", "--client"]
                 command += [str(path), str(chance.randrange(1 << 30)), str(seconds)]
                 process = await trio.lowlevel.open_process(command)
-                if not number:
-                    clients.start_soon(_kill, process, seconds * chance.random())
-                clients.start_soon(process.wait)
+                limit = seconds * chance.random() if not number else seconds + 20
+                clients.start_soon(_end, process, limit)
         nursery.cancel_scope.cancel()
 
 
-async def _kill(process: trio.Process, after: float) -> None:
-    with trio.move_on_after(after + 0.3):
-        await process.wait()
-    process.kill()
+async def _end(process: trio.Process, limit: float) -> None:
+    try:
+        with trio.move_on_after(limit + 0.3):
+            await process.wait()
+    finally:
+        process.kill()
 
 
 def _check_drops(root: Directory) -> None:

@@ -190,7 +190,7 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         if mine.owner is not None:
             mine.owner.space.small += cost_of(name)
         if isinstance(node, FolderNode):
-            mine.set_nlink(mine.attr.nlink + 1)
+            mine.set_nlink(mine.attr.nlink and mine.attr.nlink + 1)
             if node.HOLDS:
                 inode.set_nlink(2 + _directories(node))
         else:
@@ -204,7 +204,8 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         mine, inode = inode_of(self), inode_of(node)
         inode.remove_place(mine, name)
         if isinstance(node, FolderNode):
-            mine.set_nlink(mine.attr.nlink - 1)
+            # One that has been removed has 0, also while somebody is still in it.
+            mine.set_nlink(mine.attr.nlink and mine.attr.nlink - 1)
             inode.set_nlink(0)
         else:
             inode.set_nlink(inode.attr.nlink - 1)
