@@ -278,7 +278,7 @@ def _check_drops(root: Directory) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--round", type=float, default=2.0, help="seconds of a round")
     parser.add_argument("--seed", type=int, default=time.time_ns() & 0xFFFF)

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import triofuse
 from triofuse import AskedDirectory, Directory, File, Node, Stat, SymbolicLink, Tree
 from triofuse.posix.space import PAGE
 from triofuse.testing import FakeKernel, open_kernel
+from triofuse.tree.inode import Inode
 from triofuse.wire.attributes import encode_entry
 
 
@@ -68,7 +70,7 @@ async def test_what_the_program_puts_in_counts_too() -> None:
         root["y"] = bytes(PAGE)
         more = await used(kernel)
         del root["x"], root["y"], root["l"]
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
 
         assert (before, more, await used(kernel)) == (12, 13, 0)
 
@@ -240,7 +242,7 @@ def _shown(tree: Tree) -> list[bytes]:
     ]
 
 
-def _known(tree: Tree) -> list[triofuse.tree.inode.Inode]:
+def _known(tree: Tree) -> list[Inode]:
     return [inode for inode in tree._inodes.values() if inode.nlookup]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import triofuse
 from tests.tree.test_asked import Folder, Record, Row, Store
@@ -359,7 +360,7 @@ async def test_an_open_file_whose_context_fails_answers_with_an_error(
 
     class Connected(Record):
         @asynccontextmanager
-        async def open(self, flags: int) -> AsyncIterator[None]:  # type: ignore[override]
+        async def open(self, flags: int) -> AsyncIterator[None]:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.lose)
                 yield
@@ -375,7 +376,7 @@ async def test_an_open_file_whose_context_fails_answers_with_an_error(
         opened = await kernel.open(entry.nodeid, os.O_RDONLY)
         assert await kernel.read(entry.nodeid, opened.fh, 0, 9) == b"abc"
         failing.set()
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         with pytest.raises(OSError) as raised:
             await kernel.read(entry.nodeid, opened.fh, 0, 9)
         await kernel.release(entry.nodeid, opened.fh)
@@ -387,7 +388,7 @@ async def test_an_open_file_whose_context_fails_answers_with_an_error(
 async def test_a_failure_before_the_yield_is_the_error_of_open() -> None:
     class Refusing(Record):
         @asynccontextmanager
-        async def open(self, flags: int) -> AsyncIterator[None]:  # type: ignore[override]
+        async def open(self, flags: int) -> AsyncIterator[None]:
             if self.row.id:
                 raise FuseError(errno.EHOSTDOWN)
             yield

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
+from contextlib import AbstractAsyncContextManager
 
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import FallocateMode
@@ -92,7 +93,9 @@ class File(Node, kind=True):
         if inode.owner is not None:
             inode.owner.data_changed(inode)
 
-    async def open(self, flags: int) -> object:
+    def open(
+        self, flags: int
+    ) -> Awaitable[object] | AbstractAsyncContextManager[object]:
         """Prepare for reading and writing.
 
         Args:
@@ -102,9 +105,10 @@ class File(Node, kind=True):
           What `read`, `write`, `truncate`, `flush` and `fsync` are asked of as long
           as the file is open, as far as it has these methods, and what has an async
           or plain ``close`` for the end.  None: the node itself.  A method decorated
-          with ``@asynccontextmanager`` is entered now and left at the end.
+          with ``@asynccontextmanager`` is entered now, in a task of its own, and left
+          at the end; if it fails meanwhile, requests get EIO and the log says why.
         """
-        return None
+        return _nothing()
 
     async def read(self, size: int, offset: int) -> Buffer | FileData:
         """Return up to ``size`` bytes from ``offset``; fewer are the end of the file."""
@@ -276,3 +280,7 @@ class File(Node, kind=True):
             inode_of(self).charge(-len(content))
         self._content = stored
         return stored
+
+
+async def _nothing() -> None:
+    """Open nothing of its own."""

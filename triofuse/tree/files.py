@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import select
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
@@ -117,7 +118,7 @@ class Files(Names, Listings, Attributes):
     async def _enter(self, handle: Handle, flags: int) -> Any:
         """Ask the node to open, which may give a context to be in until release."""
         opened = handle.node.open(flags)
-        if not hasattr(opened, "__aenter__"):
+        if not isinstance(opened, AbstractAsyncContextManager):
             return await opened
         handle.released = trio.Event()
         nursery = await self._nursery()
