@@ -10,8 +10,8 @@ from triofuse.posix.space import cost_of
 from triofuse.tree.file import File
 from triofuse.tree.folder import FolderNode
 from triofuse.tree.inode import Inode, Owner
-from triofuse.tree.node import Node, Special, SymbolicLink, inode_of
-from triofuse.tree.places import check_name, parents, where
+from triofuse.tree.node import Node, Special, SymbolicLink, check_type, inode_of
+from triofuse.tree.places import check_name, check_same_kind, parents, where
 from triofuse.tree.stat import Stat
 
 __all__ = ["Child", "Directory", "adopt", "node_of"]
@@ -46,6 +46,9 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
+        if children is not None:
+            words = "a Directory takes a mapping, {'name': File(...)} for instance"
+            check_type(children, Mapping, words)
         self._children: dict[str, Node] = {}
         self._writable = writable
         super().__init__(key=key, stat=stat, valid=valid)
@@ -186,6 +189,7 @@ class Directory(FolderNode, MutableMapping[str, Node]):
             self._take(name)
         if inode.owner is not mine.owner and mine.owner is not None:
             adopt(node, mine.owner)
+            inode = inode_of(node)  # another, if there is one of its key
         self._children[name] = node
         inode.add_place(mine, name)
         if mine.owner is not None:
@@ -289,12 +293,15 @@ def _directories(directory: Node) -> int:
 def adopt(node: Node, owner: Owner) -> None:
     """Have a node, and all below it, belong to a tree."""
     waiting, found = [node], []
+    keys: dict[Hashable, Inode] = {}
     while waiting:
         inode = inode_of(waiting.pop())
         if inode.owner not in (None, owner):
             message = f"a node below is in another tree, at {where(inode)}"
             raise ValueError(message)
         owner.admit(inode)
+        if inode.key is not None:
+            check_same_kind(keys.setdefault(inode.key, inode), inode)
         found.append(inode)
         if inode.node.HOLDS:
             waiting.extend(cast(Directory, inode.node).values())
@@ -303,6 +310,8 @@ def adopt(node: Node, owner: Owner) -> None:
             inode.owner = owner
             owner.space.small += inode.charged
             owner.nodes += 1
+            if inode.key is not None:
+                owner.share(inode)
             if inode.node.HOLDS:
                 assert isinstance(inode.node, Directory)
                 owner.space.small += sum(map(cost_of, inode.node))

@@ -250,7 +250,7 @@ class File(Node, kind=True):
         if isinstance(content, SparseFile):
             size, blocks = content.size, content.pages * _BLOCKS_OF_PAGE
         if self.sized:
-            inode_of(self).apply(Stat(size=size, blocks=blocks))
+            inode_of(self).set_size(size, blocks)
 
     def discard(self) -> bool:
         """Do a step on the way to no contents; return whether there is more to do."""

@@ -35,7 +35,7 @@ from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import by_kind
 from triofuse.tree.listings import Listings
 from triofuse.tree.names import Names
-from triofuse.tree.node import overrides
+from triofuse.tree.node import check_type, overrides
 
 __all__ = ["Files"]
 
@@ -182,6 +182,9 @@ class Files(Names, Listings, Attributes):
         if node.in_memory and node.writable:
             handle.inode.accessed()
         data: Buffer | FileData = await handle.target.read(request.size, request.offset)
+        if type(data) is not bytes:
+            words = f"{type(handle.target).__name__}.read() returns bytes or a FileData"
+            check_type(data, bytearray | memoryview | bytes | FileData, words)
         return data
 
     async def write(self, request: r.Write) -> int:
@@ -190,6 +193,8 @@ class Files(Names, Listings, Attributes):
         inode, node = handle.inode, handle.node
         write = getattr(handle.target, "write", node.write)
         written: int = await write(request.data, request.offset)
+        words = f"{type(handle.target).__name__}.write() returns the bytes written"
+        check_type(written, int, f"{words}, len(data) for instance")
         node.resized(max(inode.attr.size, request.offset + written))
         inode.modified()
         if request.write_flags & _KILL_SUIDGID:

@@ -16,7 +16,7 @@ from triofuse.filesystem.replies import Buffer, IoctlReply
 from triofuse.posix.space import cost_of
 from triofuse.tree import xattrs
 from triofuse.tree.inode import Inode
-from triofuse.tree.stat import Stat, new_attr
+from triofuse.tree.stat import Stat, check_stat, new_attr
 
 __all__ = ["GONE", "Node", "Special", "SymbolicLink", "inode_of", "overrides"]
 
@@ -39,6 +39,8 @@ def inode_of(node: object) -> Inode:
         message = f"{name} is a class; a tree takes instances: {name}(...)"
     elif isinstance(node, Node):
         message = f"{name}.__init__() must call super().__init__()"
+    elif callable(node):
+        message = f"{node!r:.80} is no node: use Generated(...) for what it makes"
     else:
         message = f"{name} is no node: use File, Directory or another Node"
     raise TypeError(message)
@@ -104,6 +106,13 @@ class Node:
         valid: float | None = None,
     ) -> None:
         check_type(stat, Stat | None, "stat= is a Stat, Stat(mode=0o644) for instance")
+        if stat is not None:
+            check_stat(stat)
+        try:
+            hash(key)
+        except TypeError:
+            message = f"a key is a number, a str or another constant, not {key!r:.80}"
+            raise TypeError(message) from None
         refreshed = overrides(self, "refresh")
         if valid is None:
             valid = _REFRESHED if refreshed else math.inf
@@ -146,6 +155,7 @@ class Node:
         inode = inode_of(self)
         if inode.owner is not None:
             inode.owner.check_thread()
+        check_stat(changes)
         inode.apply(changes)
         if changes.ctime_ns is None:
             inode.changed()
@@ -243,6 +253,7 @@ class SymbolicLink(Node):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
+        check_type(target, str, "the target of a SymbolicLink is a str")
         self._target = target
         self._writable = writable
         super().__init__(key=key, stat=stat, valid=valid)
