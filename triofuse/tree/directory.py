@@ -184,7 +184,8 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         """Give a name to a node, in place of the node that has it."""
         mine, inode = inode_of(self), inode_of(node)
         check_name(name)
-        self._check_child(name, node, inode)
+        if inode.owner is not None or isinstance(node, FolderNode):
+            self._check_child(name, node, inode)
         if name in self._children:
             self._take(name)
         if inode.owner is not mine.owner and mine.owner is not None:

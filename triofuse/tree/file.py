@@ -51,8 +51,8 @@ class File(Node, kind=True):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
-        check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
+        check_type(data, bytes, "the content of a File is bytes or str")
         self._content: bytes | SparseFile = data
         opens = overrides(self, "open") and not data
         #: Whether the contents are in memory.
