@@ -25,6 +25,7 @@ LAYERS = [
     "session",
     "testing",
     "",
+    "compat",
 ]
 
 #: What a layer does not even know although it is below.
