@@ -7,7 +7,6 @@ import fcntl
 import os
 from typing import Any, Final
 
-from triofuse.compat.fuse.operations import has_method
 from triofuse.compat.fuse.program import Program
 from triofuse.compat.fuse.structures import c_flock, fuse_file_info
 from triofuse.filesystem.flags import LockType, OpenFlags
@@ -35,12 +34,15 @@ class Files(Program):
     def open(self, path: str, flags: int) -> OpenFile:
         """Open a file, which is a `fuse_file_info` from now on."""
         info = fuse_file_info(flags)
-        if has_method(self.operations, "open"):
-            if self.raw_fi:
-                self.do("open", self.text(path), info)
-            else:
-                info.fh = self.call("open", self.text(path), flags) or 0
+        if self.raw_fi:
+            self.do("open", self.text(path), info)
+        else:
+            info.fh = self.call("open", self.text(path), flags) or 0
         return OpenFile(info, _flags_of(info))
+
+    async def _open_nothing(self, path: str, flags: int) -> OpenFile:
+        """Open a file of a program that does not care; needs no thread."""
+        return OpenFile(fuse_file_info(flags))
 
     def create(self, path: str, mode: int, flags: int) -> OpenFile:
         """Make and open a file."""

@@ -76,7 +76,8 @@ class Options:
             _trace()
         foreground = bool(given.get("foreground")) or debug
         threads = 1 if given.get("nothreads") else 10
-        mount = MountOptions.parse(",".join(words))
+        # libfuse's type is "fuse", unless a subtype is given.
+        mount = MountOptions.parse(",".join(words)).over(MountOptions(subtype=""))
         return cls(mount, config, numbers, foreground, threads)
 
     def apply(self, kernel: KernelConfig) -> None:

@@ -48,6 +48,8 @@ class Store(Files):
                 has_method(self.operations, one) for one in needed
             ):
                 setattr(self, name, None)
+        if not has_method(self.operations, "open"):
+            self.open = self._open_nothing  # type: ignore[method-assign,assignment]
         self._truncate_takes_fh = self.count("truncate", 2) >= 3
         if self.count("rename", 2) >= 3:
             flags = RenameFlags.NOREPLACE | RenameFlags.EXCHANGE | RenameFlags.WHITEOUT
