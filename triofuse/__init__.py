@@ -3,10 +3,12 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
 from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.config import KernelConfig
@@ -35,7 +37,7 @@ from triofuse.filesystem.flags import (
     WriteFlags,
 )
 from triofuse.filesystem.layer import Layer, ReadOnly
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -103,8 +105,9 @@ from triofuse.session.answering.statistics import OperationStatistics, SessionSt
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
-from triofuse.tree.directory import AskedDirectory, Directory
+from triofuse.tree.directory import Child, Directory
 from triofuse.tree.file import File
+from triofuse.tree.folder import AskedDirectory, FolderNode
 from triofuse.tree.generated import DiskFile, Generated
 from triofuse.tree.node import Node, Special, SymbolicLink
 from triofuse.tree.stat import Stat
@@ -118,11 +121,15 @@ __all__ = [
     "AskedDirectory",
     "AttrFlags",
     "BackingId",
+    "BlockCache",
+    "BlockReader",
+    "BlockingNotifier",
     "Bmap",
     "Buffer",
     "CapabilityError",
     "Channel",
     "ChannelSender",
+    "Child",
     "CopyFileRange",
     "Create",
     "CurrentRequest",
@@ -140,6 +147,7 @@ __all__ = [
     "FileLock",
     "Filesystem",
     "Flush",
+    "FolderNode",
     "Forget",
     "Fsync",
     "FsyncFlags",
@@ -167,6 +175,7 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "Mount",
     "MountError",
     "MountOptions",
     "Node",
@@ -227,6 +236,8 @@ __all__ = [
     "current_request",
     "main",
     "mount",
+    "mount_sync",
+    "open_block_cache",
     "run",
     "serve",
 ]

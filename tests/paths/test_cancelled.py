@@ -189,7 +189,7 @@ async def test_lookups_and_forgets_leave_nothing_behind() -> None:
             assert (await kernel.getattr(file.nodeid)).size == 1
             await kernel.forget(file.nodeid)
         with trio.fail_after(SECONDS):
-            while len(filesystem._inodes) > 1:
+            while len(filesystem._numbered) > 1:
                 await trio.sleep(0)
 
         assert not filesystem._inodes.root.children

@@ -91,6 +91,7 @@ VALUES: Final[dict[str, type[str | int]]] = {
     "fsname": str,
     "subtype": str,
     "max_read": int,
+    "max_readahead": int,
 }
 
 #: Words for mount(8), fstab(5) and systemd.mount(5), which pass them on.  The words for

@@ -29,7 +29,7 @@ class AttributeRequests(Serving):
 
     async def statfs(self, request: r.StatfsRequest) -> Statfs:
         """Return size and free space."""
-        inode = self._inodes[request.nodeid]
+        inode = self._numbered[request.nodeid]
         status = await self._ask(self._methods["statfs"], inode, None)
         if isinstance(status, os.statvfs_result):
             return Statfs.from_statvfs(status)
@@ -38,14 +38,23 @@ class AttributeRequests(Serving):
 
     async def getattr(self, request: r.Getattr) -> FileAttr:
         """Return attributes."""
-        inode = self._inodes[request.nodeid]
-        return await self._attributes(inode, request.fh)
+        inode, fh = self._numbered[request.nodeid], request.fh
+        if fh is None and inode.path and not inode.hidden:  # the quick way
+            value = await self._ask(self._getattr_method, inode, None, None)
+            if type(value) is FileAttr and value.ino:
+                return value
+        else:
+            value = await self._ask_of(self._getattr_method, inode, fh)
+        return self._described(inode, value)
 
     async def _attributes(self, inode: Inode, fh: int | None) -> FileAttr:
         value = await self._ask_of(self._getattr_method, inode, fh)
+        return self._described(inode, value)
+
+    def _described(self, inode: Inode, value: object) -> FileAttr:
         attr, _, sized = describe(value, self._validity.attr, inode.name)
         inode.sized = sized
-        return self._numbered(inode, attr)
+        return self._shown(inode, attr)
 
     async def _ask_of(
         self, method: Method, inode: Inode, fh: int | None, *arguments: Any
@@ -66,7 +75,7 @@ class AttributeRequests(Serving):
 
     async def setattr(self, request: r.Setattr) -> FileAttr:
         """Change attributes: chmod, chown, truncate and utimensat."""
-        inode = self._inodes[request.nodeid]
+        inode = self._numbered[request.nodeid]
         changes = self._changes(request)
         if not changes:
             return await self._attributes(inode, request.fh)
@@ -129,12 +138,12 @@ class AttributeRequests(Serving):
 
     async def access(self, request: r.Access) -> None:
         """Check permissions."""
-        inode = self._inodes[request.nodeid]
+        inode = self._numbered[request.nodeid]
         await self._ask(self._methods["access"], inode, None, request.mask)
 
     async def readlink(self, request: r.Readlink) -> str:
         """Return the target of a symbolic link."""
-        inode = self._inodes[request.nodeid]
+        inode = self._numbered[request.nodeid]
         target: str = await self._ask(self._methods["readlink"], inode, None)
         return target
 
@@ -142,23 +151,23 @@ class AttributeRequests(Serving):
 
     async def getxattr(self, request: r.Getxattr) -> Buffer:
         """Return an extended attribute."""
-        inode, method = self._inodes[request.nodeid], self._methods["getxattr"]
+        inode, method = self._numbered[request.nodeid], self._methods["getxattr"]
         value: Buffer = await self._ask(method, inode, None, request.name)
         return value
 
     async def listxattr(self, request: r.Listxattr) -> Iterable[str]:
         """Return the names of all extended attributes."""
-        inode, method = self._inodes[request.nodeid], self._methods["listxattr"]
+        inode, method = self._numbered[request.nodeid], self._methods["listxattr"]
         names: Iterable[str] = await self._ask(method, inode, None)
         return names
 
     async def setxattr(self, request: r.Setxattr) -> None:
         """Set an extended attribute."""
-        inode, method = self._inodes[request.nodeid], self._methods["setxattr"]
+        inode, method = self._numbered[request.nodeid], self._methods["setxattr"]
         value = bytes(request.value)
         await self._ask(method, inode, None, request.name, value, request.flags)
 
     async def removexattr(self, request: r.Removexattr) -> None:
         """Remove an extended attribute."""
-        inode, method = self._inodes[request.nodeid], self._methods["removexattr"]
+        inode, method = self._numbered[request.nodeid], self._methods["removexattr"]
         await self._ask(method, inode, None, request.name)

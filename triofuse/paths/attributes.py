@@ -34,7 +34,7 @@ def describe(value: object, valid: float, path: str) -> Described:
       TypeError: The value is something else.
       ValueError: It has no file type.
     """
-    if isinstance(value, FileAttr):
+    if type(value) is FileAttr:
         if value.nlink > 1 and value.ino and value.mode & 0o170000 != _DIRECTORY:
             return value, value.ino, True
         return value, None, True

@@ -69,6 +69,7 @@ class Inode:
       changes: The number of changes of names in it.
       sized: Whether its size is known.
       hidden: Whether its name is one that stands in for a removed one.
+      users: The number of methods that use its path.
     """
 
     nodeid: int
@@ -85,6 +86,7 @@ class Inode:
     changes: int = 0
     sized: bool = True
     hidden: bool = False
+    users: int = 0
 
     def path_now(self) -> str:
         """Return the path; empty if it has no name any more."""
@@ -120,35 +122,41 @@ class Inode:
             yield inode
             inode = inode.parent
 
+    def below(self) -> Iterator[Inode]:
+        """Yield the inode and all that are known below."""
+        found = [self]
+        while found:
+            inode = found.pop()
+            yield inode
+            if inode.children:
+                found += inode.children.values()
+
     def changed(self) -> None:
         """Note that names in this directory have changed."""
         self.listing = None
         self.changes += 1
 
 
+class _Numbered(dict[int, Inode]):
+    """Inodes by number; one that is unknown raises ESTALE."""
+
+    def __missing__(self, nodeid: int) -> Inode:
+        raise FuseError(errno.ESTALE)
+
+
 class Inodes:
-    """The table of inodes: by number, by name and by key."""
+    """The table of inodes: by number, by name and by key.
+
+    Attributes:
+      root: The root.
+      numbered: All inodes by number.
+    """
 
     def __init__(self) -> None:
         self.root = Inode(ROOT, path="/")
         self._numbers = itertools.count(ROOT + 1)
-        self._inodes: dict[int, Inode] = {ROOT: self.root}
+        self.numbered = _Numbered({ROOT: self.root})
         self._keys: dict[Hashable, Inode] = {}
-
-    def __len__(self) -> int:
-        """Return the number of inodes."""
-        return len(self._inodes)
-
-    def __getitem__(self, nodeid: int) -> Inode:
-        """Return the inode of a number.
-
-        Raises:
-          FuseError: ESTALE: there is none.
-        """
-        try:
-            return self._inodes[nodeid]
-        except KeyError:
-            raise FuseError(errno.ESTALE) from None
 
     def at(self, directory: Inode, name: str) -> Inode | None:
         """Return the known inode of a name."""
@@ -178,7 +186,7 @@ class Inodes:
         inode = self._keys.get(key) if key is not None else None
         if inode is None or inode.kind != kind:
             inode = Inode(next(self._numbers), kind)
-            self._inodes[inode.nodeid] = inode
+            self.numbered[inode.nodeid] = inode
             self._set_key(inode, key)
         self.add(directory, name, inode)
         return inode
@@ -241,7 +249,7 @@ class Inodes:
 
     def forget(self, nodeid: int, nlookup: int) -> None:
         """Take lookups off an inode."""
-        inode = self._inodes.get(nodeid)
+        inode = self.numbered.get(nodeid)
         if inode is not None:
             inode.nlookup -= nlookup
             self.let_go(inode)
@@ -254,7 +262,7 @@ class Inodes:
             and not inode.children
             and inode.nodeid != ROOT
         ):
-            if self._inodes.pop(inode.nodeid, None) is None:
+            if self.numbered.pop(inode.nodeid, None) is None:
                 return
             self._set_key(inode, None)
             parents = []
@@ -272,16 +280,12 @@ class Inodes:
     def clear(self) -> None:
         """Forget everything: the kernel knows nothing any more."""
         self.root = Inode(ROOT, path="/")
-        self._inodes = {ROOT: self.root}
+        self.numbered.clear()
+        self.numbered[ROOT] = self.root
         self._keys = {}
 
 
 def _forget_paths(inode: Inode) -> None:
     """Have the paths of an inode and of all below it computed anew."""
-    below = [inode]
-    while below:
-        inode = below.pop()
-        if inode.nodeid != ROOT:
-            inode.path = None
-        if inode.children:
-            below += inode.children.values()
+    for one in inode.below():
+        one.path = None

@@ -38,7 +38,7 @@ class Listings(Serving):
 
     async def readdir(self, request: r.Readdir) -> Iterable[DirEntry]:
         """List a directory."""
-        directory = self._inodes[request.nodeid]
+        directory = self._numbered[request.nodeid]
         names = await self._list(directory, request)
         return [
             DirEntry(name, self._ino_of(directory, name, value), _mode_of(value))
@@ -47,7 +47,7 @@ class Listings(Serving):
 
     async def readdirplus(self, request: r.Readdirplus) -> Iterable[DirEntry]:
         """List a directory with the attributes that the store gave."""
-        directory = self._inodes[request.nodeid]
+        directory = self._numbered[request.nodeid]
         names = await self._list(directory, request)
         return self._with_entries(directory, names)
 
@@ -136,7 +136,7 @@ def _collecting(method: Method) -> Method:
             listed = [entry async for entry in listed]
         return _mapping(listed)
 
-    return method.using(collect_async if method.is_async else collect)
+    return method.using(collect if method.in_thread else collect_async)
 
 
 def _mapping(listed: Iterable[object]) -> dict[str, _Listed]:

@@ -43,16 +43,14 @@ class Method:
     """One method of a store.
 
     Attributes:
-      function: The bound method, called with all arguments of `PathOperations`.
-      is_async: Whether its result is awaited.
+      function: The method, called with all arguments of `PathOperations`.
+      in_thread: Whether it is plain and runs in a thread; else it is async.
       yields: Whether it is an async generator.
-      in_thread: Whether it runs in a thread.
     """
 
     function: Callable[..., Any]
-    is_async: bool
-    yields: bool = False
     in_thread: bool = False
+    yields: bool = False
 
     def using(self, function: Callable[..., Any]) -> Method:
         """Return a method that calls another function in the same way."""
@@ -102,8 +100,11 @@ def _method(
     if yields and name != "readdir":
         message = f"{where}() has a yield: return what is due at once"
         raise TypeError(message)
-    is_async = yields or inspect.iscoroutinefunction(own)
-    return Method(function, is_async, yields, threads and not is_async)
+    if yields or inspect.iscoroutinefunction(own):
+        return Method(function, yields=yields)
+    if threads:
+        return Method(function, in_thread=True)
+    return Method(_awaitable(function))
 
 
 def _adapted(where: str, own: Callable[..., Any], parameters: list[str]) -> Any:
@@ -128,6 +129,13 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _awaitable(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def method(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return method
 
 
 def _without_last(own: Callable[..., Any]) -> Callable[..., Any]:

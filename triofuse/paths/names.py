@@ -33,7 +33,7 @@ class Names(Listings):
 
     async def lookup(self, request: r.Lookup) -> Entry:
         """Find a name."""
-        directory, name = self._inodes[request.nodeid], request.name
+        directory, name = self._numbered[request.nodeid], request.name
         if directory.listing is not None:
             listed = self._listed(directory, name)
             if listed is not None:
@@ -41,7 +41,7 @@ class Names(Listings):
         if name.startswith(_HIDDEN) and self._is_hidden(directory, name):
             return self._negative()
         try:
-            value = await self._describe(directory, name)
+            value = await self._ask(self._getattr_method, directory, name, None)
         except OSError as exc:
             if exc.errno == errno.ENOENT:
                 return self._negative()
@@ -72,7 +72,7 @@ class Names(Listings):
     async def _make(
         self, request: r.Mknod | r.Mkdir | r.Symlink, method: Method, *arguments: Any
     ) -> Entry:
-        directory = self._inodes[request.nodeid]
+        directory = self._numbered[request.nodeid]
 
         async def operation() -> Entry:
             try:
@@ -93,22 +93,22 @@ class Names(Listings):
 
     async def _forget_entry(self, entry: Entry) -> None:
         """Undo the lookup of an entry that nobody got; the kernel asks again."""
-        inode = self._inodes[entry.nodeid]
+        inode = self._numbered[entry.nodeid]
         for directory, name in inode.places():
             self._doubt(directory, name)
         self._inodes.forget(entry.nodeid, 1)
 
     async def link(self, request: r.Link) -> Entry:
         """Make a hard link."""
-        directory, name = self._inodes[request.nodeid], request.newname
-        inode, method = self._inodes[request.oldnodeid], self._methods["link"]
+        directory, name = self._numbered[request.nodeid], request.newname
+        inode, method = self._numbered[request.oldnodeid], self._methods["link"]
 
         async def operation() -> Entry:
             await self._uses.wait_for(inode, directory)
             old = inode.path_now()
             if not old:
                 raise FuseError(errno.ENOENT)
-            self._uses.begin(inode)
+            inode.users += 1
             try:
                 from_old = partial(method.function, old)
                 value = await self._ask(method.using(from_old), directory, name)
@@ -134,7 +134,7 @@ class Names(Listings):
         await self._remove(request, self._methods["rmdir"])
 
     async def _remove(self, request: r.Unlink | r.Rmdir, method: Method) -> None:
-        directory, name = self._inodes[request.nodeid], request.name
+        directory, name = self._numbered[request.nodeid], request.name
 
         async def operation() -> None:
             child = self._inodes.at(directory, name)
@@ -155,8 +155,8 @@ class Names(Listings):
         """Rename as the flags say."""
         if request.flags & ~self._rename_flags:
             raise FuseError(errno.EINVAL)
-        old, name = self._inodes[request.nodeid], request.name
-        new, new_name = self._inodes[request.newdir], request.newname
+        old, name = self._numbered[request.nodeid], request.name
+        new, new_name = self._numbered[request.newdir], request.newname
         method = self._methods["rename"]
 
         async def operation() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import stat
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -32,6 +31,8 @@ __all__ = ["Serving", "Validity"]
 _log = logging.getLogger("triofuse")
 
 T = TypeVar("T")
+
+_S_IFMT = 0o170000
 
 
 @attrs.frozen
@@ -58,11 +59,13 @@ class Serving(Filesystem):
         self._methods = methods_of(store, threads=threads > 0)
         self._threads = Threads(max(threads, 1))
         self._inodes = Inodes()
+        self._numbered = self._inodes.numbered
         self._handles: dict[int, Handle] = {}
         self._uses = Uses()
         self._nursery: trio.Nursery | None = None
         self._started = trio.Event()
         self._getattr_method = self._methods["getattr"]
+        self._read_method = self._methods.get("read")
 
     async def init(self, config: KernelConfig) -> None:
         """Prepare to serve."""
@@ -94,8 +97,7 @@ class Serving(Filesystem):
         """Call a method of the store, in a thread if it is plain."""
         if method.in_thread:
             return await self._threads.run(method.function, *arguments)
-        value = method.function(*arguments)
-        return await value if method.is_async else value
+        return await method.function(*arguments)
 
     async def _ask(
         self, method: Method, inode: Inode, name: str | None, *arguments: Any
@@ -111,17 +113,22 @@ class Serving(Filesystem):
         uses = self._uses
         if uses.moving:
             await uses.wait_for(inode)
-        path = inode.path_now() if name is None else inode.path_of(name)
-        uses.begin(inode)
+        path = inode.path
+        if path is None:
+            path = inode.path_now()
+        if name is not None:
+            path = f"{path}/{name}" if path != "/" else f"/{name}"
+        inode.users += 1
         if method.in_thread:
             return await self._threads.run(
                 method.function, path, *arguments, settle=partial(_end_use, uses, inode)
             )
         try:
-            value = method.function(path, *arguments)
-            return await value if method.is_async else value
+            return await method.function(path, *arguments)
         finally:
-            uses.end(inode)
+            inode.users -= 1
+            if uses.moving:
+                uses.wake()
 
     async def _finish(
         self,
@@ -156,13 +163,22 @@ class Serving(Filesystem):
     def _entry(self, directory: Inode, name: str, value: object) -> Entry:
         """Return an entry for a name: one lookup more."""
         validity = self._validity
-        attr, key, sized = describe(value, validity.attr, name)
-        inode = self._inodes.known(directory, name, stat.S_IFMT(attr.mode), key)
+        if type(value) is FileAttr and value.nlink == 1:  # the quick way
+            attr, key, sized = value, None, True
+        else:
+            attr, key, sized = describe(value, validity.attr, name)
+        kind = attr.mode & _S_IFMT
+        children = directory.children
+        inode = children.get(name) if children else None
+        if inode is None or inode.kind != kind or inode.key != key:
+            inode = self._inodes.known(directory, name, kind, key)
         inode.sized = sized
         inode.nlookup += 1
-        return Entry(self._numbered(inode, attr), inode.nodeid, 0, validity.entry)
+        if not attr.ino:
+            attr = renumbered(attr, inode.nodeid, attr.nlink)
+        return Entry(attr, inode.nodeid, 0, validity.entry)
 
-    def _numbered(self, inode: Inode, attr: FileAttr) -> FileAttr:
+    def _shown(self, inode: Inode, attr: FileAttr) -> FileAttr:
         """Return attributes with an inode number."""
         if attr.ino and not inode.hidden:
             return attr

@@ -18,33 +18,28 @@ __all__ = ["Uses"]
 
 @attrs.define(eq=False, repr=False)
 class Uses:
-    """Counts the methods that use a path.
+    """Lets methods use paths, and renames change them.
+
+    Each inode counts the methods that use its path, in ``users``.
 
     Attributes:
       moving: What is being renamed or removed.
     """
 
     moving: list[Inode] = attrs.field(factory=list, init=False)
-    _counts: dict[Inode, int] = attrs.field(factory=dict, init=False)
     _ended: trio.lowlevel.ParkingLot = attrs.field(
         factory=trio.lowlevel.ParkingLot, init=False
     )
 
-    def begin(self, inode: Inode) -> None:
-        """Note that a method uses the path of an inode."""
-        counts = self._counts
-        counts[inode] = counts.get(inode, 0) + 1
-
     def end(self, inode: Inode) -> None:
-        """Note that the method has returned."""
-        counts = self._counts
-        left = counts[inode] - 1
-        if left:
-            counts[inode] = left
-        else:
-            del counts[inode]
+        """Note that a method that used the path of an inode has returned."""
+        inode.users -= 1
         if self.moving:
             self._ended.unpark_all()
+
+    def wake(self) -> None:
+        """Have those who wait look again."""
+        self._ended.unpark_all()
 
     async def wait_for(self, *inodes: Inode) -> None:
         """Wait until nothing at or above these inodes is being moved."""
@@ -64,9 +59,9 @@ class Uses:
             await self._ended.park()
         self.moving += moved
         for directory in directories:
-            self.begin(directory)
+            directory.users += 1
         try:
-            while any(self._is_below(inode, moved) for inode in self._counts):
+            while any(inode.users for one in moved for inode in one.below()):
                 await self._ended.park()
         except BaseException:
             self.end_move(moved, *directories)
