@@ -1,4 +1,4 @@
-"""Contents made when a file is opened: ``03_generated.py MOUNTPOINT``."""
+"""Contents made when a file is opened: ``python examples/lessons/03_generated.py MOUNTPOINT``."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ def lines_of(task: trio.lowlevel.Task, depth: int = 0) -> Iterator[str]:
     """Draw a task, and below it the tasks of its nurseries."""
     yield "  " * depth + task.name.rpartition(".")[2]
     for nursery in task.child_nurseries:
-        for child in nursery.child_tasks:
+        for child in sorted(nursery.child_tasks, key=lambda child: child.name):
             yield from lines_of(child, depth + 1)
 
 

@@ -1,4 +1,4 @@
-"""A directory kept in a JSON file: ``04_store.py NOTES.json MOUNTPOINT``."""
+"""A directory kept in a JSON file: ``python examples/lessons/04_store.py NOTES.json MOUNTPOINT``."""
 
 import errno
 import itertools

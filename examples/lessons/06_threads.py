@@ -1,4 +1,4 @@
-"""A directory of .gz files, unpacked: ``06_threads.py SOURCE MOUNTPOINT``."""
+"""A directory of .gz files, unpacked: ``python examples/lessons/06_threads.py SOURCE MOUNTPOINT``."""
 
 import errno
 import gzip

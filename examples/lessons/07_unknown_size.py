@@ -1,4 +1,4 @@
-"""Files whose size nobody knows: ``07_unknown_size.py MOUNTPOINT``."""
+"""Files whose size nobody knows: ``python examples/lessons/07_unknown_size.py MOUNTPOINT``."""
 
 from functools import cached_property
 

@@ -1,4 +1,4 @@
-"""A directory that the program changes: ``08_notifications.py MOUNTPOINT``."""
+"""A directory that the program changes: ``python examples/lessons/08_notifications.py MOUNTPOINT``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""A tar archive as a directory: ``11_service.py ARCHIVE.tar MOUNTPOINT``."""
+"""A tar archive as a directory: ``python examples/lessons/11_service.py ARCHIVE.tar MOUNTPOINT``."""
 
 import io
 import stat
@@ -42,8 +42,8 @@ async def add(archive: tarfile.TarFile, directory: Directory, path: str) -> None
     for name, node in directory.items():
         member = tarfile.TarInfo(path + name)
         member.mode, member.mtime = (
-            stat.S_IMODE(node.stat.mode),
-            node.stat.mtime_ns / 1e9,
+            stat.S_IMODE(node.stat.mode or 0),
+            (node.stat.mtime_ns or 0) / 1e9,
         )
         content = b""
         if isinstance(node, File):

@@ -1,4 +1,4 @@
-"""The protocol by hand, without triofuse: ``12_raw.py MOUNTPOINT``."""
+"""The protocol by hand, without triofuse: ``python examples/lessons/12_raw.py MOUNTPOINT``."""
 
 import errno
 import os

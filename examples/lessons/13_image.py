@@ -1,4 +1,4 @@
-"""A filesystem in a disk image: ``13_image.py IMAGE MOUNTPOINT``."""
+"""A filesystem in a disk image: ``python examples/lessons/13_image.py IMAGE MOUNTPOINT``."""
 
 import errno
 import os

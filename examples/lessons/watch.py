@@ -1,37 +1,19 @@
-"""Show what the kernel sends: ``python examples/lessons/watch.py LESSON [SOURCE] MOUNTPOINT``.
+"""Show what the kernel sends: ``watch.py LESSON [SOURCE] MOUNTPOINT``.
 
-It runs a lesson in the foreground, ``01_hello`` for instance, and prints each request with
-its answer, in a line.  All traces in the tutorial were made by it.
+It runs a lesson, ``01_hello`` for instance, in the foreground, and prints each request and
+its answer in one line.  ``--debug`` shows the same at full length.
 """
 
 import logging
+import re
 import runpy
 import sys
 from pathlib import Path
 
-import attrs
-
-import triofuse
-
 LESSONS = Path(__file__).parent
 
-#: What each request has, and what says little.
-HIDDEN = {"unique", "nodeid", "uid", "gid", "pid", "fh", "lock_owner", "flags"}
-HIDDEN |= {"umask", "valid", "data"}
-
-
-def words_of(request: triofuse.Request) -> str:
-    """Return a request in a line, without fields that are zero or say little."""
-    name = type(request).__name__.removesuffix("Request").upper()
-    fields = {
-        field.name: getattr(request, field.name)
-        for field in attrs.fields(type(request))
-        if field.name not in HIDDEN and not field.name.endswith("_flags")
-    }
-    if "mode" in fields and fields["mode"] is not None:
-        fields["mode"] = f"{fields['mode']:o}"
-    words = [f"{key}={it}" for key, it in fields.items() if it not in (None, ())]
-    return " ".join([f"{name:11} node {request.nodeid:<2}", *words])
+#: What makes lines long and is not needed here; the caller is at the end.
+NOISE = re.compile(r" (fh|flags|\w+_flags|lock_owner|valid|umask)=\S+| \(uid [^()]*\)$")
 
 
 class Watch(logging.Handler):
@@ -39,15 +21,14 @@ class Watch(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: dict[int, str] = {}
+        self.asked: dict[str, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        match record.args:
-            case (int(unique), triofuse.Request() as request):
-                self.asked[unique] = words_of(request)
-            case (int(unique), *_):
-                answer = record.getMessage().partition("<- ")[2]
-                print(f"{self.asked.pop(unique, '?'):48} -> {answer}", flush=True)
+        unique, direction, text = record.getMessage().split(" ", 2)
+        if direction == "->":
+            self.asked[unique] = NOISE.sub("", text)
+        else:
+            print(f"{self.asked.pop(unique, '?'):45} -> {text}", flush=True)
 
 
 if __name__ == "__main__":

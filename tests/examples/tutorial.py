@@ -22,16 +22,13 @@ from pathlib import Path
 
 import attrs
 
-from tests.conftest import mounts_below
+from tests.conftest import ROOT, mounts_below
 from tests.examples.conftest import EXAMPLES, wait_mounted
 
 TEXT = EXAMPLES / "README.md"
 
 _SECTION = re.compile(r"^## (\d+)\. .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```(\w+(?: watch)?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-#: A name that no lesson has: what is printed before it has been sent before it.
-_BARRIER = "barrier"
 
 
 @attrs.frozen
@@ -87,7 +84,8 @@ def agrees(shown: str, seen: str) -> bool:
 def desk(place: Path) -> Iterator[Callable[[str], str]]:
     """Have a shell where a reader has one: in a clone, with an empty ``mnt``."""
     place.joinpath("mnt").mkdir()
-    place.joinpath("examples").symlink_to(EXAMPLES)
+    for name in ("examples", "pyproject.toml"):
+        place.joinpath(name).symlink_to(ROOT / name)
     programs = place / "bin"
     programs.mkdir()
     python = programs / "python"
@@ -136,40 +134,44 @@ def watched(block: str, place: Path) -> Iterator[tuple[str, str]]:
             )
         try:
             wait_mounted(str(place / "mnt"), server)
-            meanwhile = _Meanwhile(place / "mnt", Path(log.name))
-            meanwhile.lines()
             yield commands[start], ""
+            printed = _Printed(Path(log.name))
+            printed.up_to_statfs()  # that of wait_mounted
             for command in commands[start + 1 :]:
                 run(command)
-                yield command, meanwhile.lines()
+                _statfs(place / "mnt")
+                yield command, printed.up_to_statfs()
         finally:
             run("umount mnt")
             server.wait(timeout=20)
 
 
-@attrs.define
-class _Meanwhile:
-    """What a lesson has printed since it was asked last."""
+def _statfs(mountpoint: Path) -> None:
+    """Have the kernel send STATFS, and nothing else: no path is walked for it."""
+    root = os.open(mountpoint, os.O_PATH)
+    try:
+        os.fstatvfs(root)
+    finally:
+        os.close(root)
 
-    mountpoint: Path
+
+@attrs.define
+class _Printed:
+    """The lines that a lesson prints into a file."""
+
     log: Path
     _read: int = 0
-    _number: int = 0
 
-    def lines(self) -> str:
-        """Return the lines up to a request for a name that there is not."""
-        self._number += 1
-        barrier = f"{_BARRIER}{self._number}"
-        self.mountpoint.joinpath(barrier).exists()
-        words = (barrier, barrier.encode().hex(" ", -4))
+    def up_to_statfs(self) -> str:
+        """Return the lines up to the next STATFS."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             lines = self.log.read_text()[self._read :].splitlines(keepends=True)
             for number, line in enumerate(lines):
-                if line.endswith("\n") and any(word in line for word in words):
+                if line.startswith("STATFS") and line.endswith("\n"):
                     self._read += len("".join(lines[: number + 1]))
                     return "".join(_plain(lines[:number]))
-        message = f"{barrier} never came: {self.log.read_text()}"
+        message = f"nothing more came: {self.log.read_text()}"
         raise AssertionError(message)
 
 
