@@ -10,7 +10,7 @@ from triofuse import Generated, Tree, current_request, main
 
 def lines_of(task: trio.lowlevel.Task, depth: int = 0) -> Iterator[str]:
     """Draw a task, and below it the tasks of its nurseries."""
-    yield "  " * depth + task.name.rpartition(".")[2]
+    yield "  " * depth + task.name.strip("<>").rpartition(".")[2]
     for nursery in task.child_nurseries:
         for child in sorted(nursery.child_tasks, key=lambda child: child.name):
             yield from lines_of(child, depth + 1)
