@@ -29,7 +29,15 @@ class File(Node, kind=True):
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
     from elsewhere, and `write` and `truncate` to have them changed there; or `open` to
-    return an object that has these methods, as long as the file is open.
+    return an object that has these methods, as long as the file is open::
+
+        class Remote(File):
+            async def read(self, size, offset):
+                return await client.get(self.url, offset, size)
+
+        Remote(stat=Stat(size=1234), valid=60)
+
+    What a class leaves out is answered as POSIX says: EROFS, EOPNOTSUPP, ENOTTY.
 
     Args:
       content: What is in it: bytes, or text, which is encoded in UTF-8.

@@ -6,7 +6,8 @@ import errno
 import math
 import os
 import stat
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
@@ -16,7 +17,7 @@ from triofuse.posix.space import NAME_MAX, cost_of
 from triofuse.tree.births import inherited, note_added, note_removed, save_upkeep
 from triofuse.tree.directory import Directory
 from triofuse.tree.folder import AskedDirectory, FolderNode
-from triofuse.tree.inode import Inode
+from triofuse.tree.inode import Inode, Place
 from triofuse.tree.node import Node
 from triofuse.tree.places import parents
 from triofuse.tree.stat import Stat
@@ -91,7 +92,8 @@ class Names(Table):
         if node.HOLDS:
             more = (target,) if target else ()
             self._check_space(request.name, *more, *xattrs, nodes=1)
-        child = await node.make(request.name, new, target)
+        with self._asking_again((directory, request.name)):
+            child = await node.make(request.name, new, target)
         inode = self._known(directory, request.name, child)
         for name, value in xattrs.items():
             await child.setxattr(name, value)
@@ -100,6 +102,21 @@ class Names(Table):
             note_added(directory, inode)
             await save_upkeep(directory, inode)
         return inode
+
+    @contextmanager
+    def _asking_again(self, *places: Place) -> Iterator[None]:
+        """Have the kernel ask a store again after a change that failed.
+
+        It may have been done nevertheless, if the caller was killed for instance.
+        """
+        try:
+            yield
+        except BaseException:
+            for directory, name in places:
+                if not directory.node.HOLDS:
+                    self._changes.name(directory.nodeid, name, 0)
+                    self.outdated(directory)
+            raise
 
     def _check_space(self, name: str, *others: str, nodes: int = 0) -> None:
         """Raise ENOSPC if there is no room for names in memory."""
@@ -128,7 +145,8 @@ class Names(Table):
             raise FuseError(errno.EEXIST)
         if node.HOLDS:
             self._check_space(request.newname)
-        await node.link(request.newname, inode.node)
+        with self._asking_again((directory, request.newname)):
+            await node.link(request.newname, inode.node)
         self._absent.discard((request.nodeid, request.newname))
         if not node.HOLDS:
             inode.set_nlink(inode.attr.nlink + 1)
@@ -155,7 +173,8 @@ class Names(Table):
         if is_dir:
             await _check_empty(child.node)
         if not await self._set_aside(directory, request.name, child):
-            await node.unlink(request.name, child.node)
+            with self._asking_again((directory, request.name)):
+                await node.unlink(request.name, child.node)
         if not node.HOLDS:
             note_removed(directory, child, request.name)
             await save_upkeep(directory, child)
@@ -208,7 +227,9 @@ class Names(Table):
             self._ending.suspect(old)
             old = None
         replaced = None if old is None else old.node
-        await node.rename(request.name, child.node, to, request.newname, replaced)
+        both = (source, request.name), (target, request.newname)
+        with self._asking_again(*both):
+            await node.rename(request.name, child.node, to, request.newname, replaced)
         self._absent.discard((request.newdir, request.newname))
         if not node.HOLDS:
             self._note_renamed(source, target, child, old, request)

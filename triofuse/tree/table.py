@@ -127,6 +127,12 @@ class Table(Filesystem):
         if inode.nlookup or inode.attr.ino == ROOT:
             self._changes.data(inode.attr.ino)
 
+    def outdated(self, inode: Inode) -> None:
+        """Have the attributes of what a store has asked for again."""
+        if inode.valid < math.inf:
+            inode.fresh_until = -math.inf
+        self.attributes_changed(inode)
+
     def name_changed(self, directory: Inode, name: str, child: Inode | None) -> None:
         """Have the kernel drop a name, if it was told of it."""
         parent = directory.attr.ino
