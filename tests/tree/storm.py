@@ -267,6 +267,8 @@ async def _end(process: trio.Process, limit: float) -> None:
             await process.wait()
     finally:
         process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
 
 
 def _drop_caches() -> None:
