@@ -1,11 +1,9 @@
 """The state of a running program as files: ``counters.py MOUNTPOINT``.
 
-The program counts words that it reads from its standard input.  Each word is a file;
-its number is made when the file is opened, so nobody knows its size before.  Write a
-number to a file to set its counter.
+The program counts the words on its standard input.  Each is a file, from the moment it
+comes for the first time; its content is made when somebody opens it, so nobody knows
+its size before.  The filesystem ends with the input.
 """
-
-from __future__ import annotations
 
 import sys
 from collections import Counter
@@ -13,33 +11,25 @@ from functools import partial
 
 import trio
 
-import triofuse
-from triofuse import Directory, Generated, Tree
+from triofuse import Directory, Generated, Tree, mount
 
 counts: Counter[str] = Counter()
-root = Directory()
 
 
-async def count_words() -> None:
-    """Count what comes in; a word is a file as soon as it was seen."""
-    async for line in trio.wrap_file(sys.stdin):
-        for word in line.replace("/", " ").split():
-            if word not in counts:
-                root[word] = Generated(
-                    lambda word=word: f"{counts[word]}\n",
-                    accept=partial(set_count, word),
-                )
-            counts[word] += 1
-
-
-def set_count(word: str, number: bytes) -> None:
-    counts[word] = int(number)
+def number_of(word: str) -> str:
+    """Return the content of a word's file."""
+    return f"{counts[word]}\n"
 
 
 async def main(mountpoint: str) -> None:
-    async with triofuse.mount(Tree(root), mountpoint):
-        await count_words()
-        await trio.sleep_forever()
+    """Count, and show it."""
+    root = Directory()
+    async with mount(Tree(root), mountpoint):
+        async for line in trio.wrap_file(sys.stdin):
+            for word in line.replace("/", " ").split():
+                if word not in counts:
+                    root[word] = Generated(partial(number_of, word))
+                counts[word] += 1
 
 
 if __name__ == "__main__":

@@ -4,10 +4,7 @@ Objects and lists are directories, everything else is a file.  That is all there
 say: the tree numbers the nodes, counts lookups, lists directories and reads files.
 """
 
-from __future__ import annotations
-
 import json
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +21,10 @@ def node_of(value: Any) -> triofuse.Child:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def make(document: Path) -> triofuse.Tree:
+    """Show a JSON document as directories and files."""
+    return triofuse.Tree(node_of(json.loads(document.read_text())))
+
+
 if __name__ == "__main__":
-    document, mountpoint = sys.argv[1:]
-    root = node_of(json.loads(Path(document).read_text()))
-    triofuse.run(triofuse.Tree(root), mountpoint)
+    triofuse.main(make)

@@ -1,66 +1,51 @@
 """The files of a zip archive: ``zipfs.py ARCHIVE MOUNTPOINT``.
 
-A member is unpacked while it is read, in a thread: others are served meanwhile.  What
-is open is an object of its own, with the place up to which it was unpacked.
+A member is unpacked while it is read, in a thread: other requests are served meanwhile.
+What is open is an object of its own, with the place up to which it was unpacked.
 """
 
-from __future__ import annotations
-
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import PurePosixPath
-from typing import IO
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
-import trio
-
-import triofuse
-from triofuse import Directory, Stat
-
-
-class Member(triofuse.File):
-    """A file of the archive."""
-
-    def __init__(self, archive: ZipFile, info: ZipInfo) -> None:
-        times = int(time.mktime((*info.date_time, 0, 0, -1))) * 10**9
-        super().__init__(stat=Stat(size=info.file_size, mtime_ns=times))
-        self.archive, self.info = archive, info
-
-    @asynccontextmanager
-    async def open(self, flags: int) -> AsyncIterator[OpenMember]:
-        with self.archive.open(self.info) as file:
-            yield OpenMember(file)
+from triofuse import Directory, File, Stat, Threads, Tree, blocking, main
 
 
 class OpenMember:
     """A member that somebody reads."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.turn = file, trio.Lock()
+    def __init__(self, archive: ZipFile, info: ZipInfo) -> None:
+        self.file = archive.open(info)
+        self.close = self.file.close  # called when nobody has it open any more
 
-    async def read(self, size: int, offset: int) -> bytes:
-        async with self.turn:
-            return await trio.to_thread.run_sync(self.unpack, size, offset)
-
-    def unpack(self, size: int, offset: int) -> bytes:
+    @blocking(threads=Threads(1))
+    def read(self, size: int, offset: int) -> bytes:
         self.file.seek(offset)
         return self.file.read(size)
 
 
-def tree_of(archive: ZipFile) -> triofuse.Tree:
-    """Return the members as a tree; archives need not list their directories."""
-    root = Directory()
+class Member(File):
+    """A file of the archive."""
+
+    def __init__(self, archive: ZipFile, info: ZipInfo) -> None:
+        seconds = int(time.mktime((*info.date_time, 0, 0, -1)))
+        super().__init__(stat=Stat(size=info.file_size, mtime_ns=seconds * 10**9))
+        self.archive, self.info = archive, info
+
+    async def open(self, flags: int) -> OpenMember:
+        return OpenMember(self.archive, self.info)
+
+
+def make(source: Path) -> Tree:
+    """Show the files of a zip archive."""
+    archive, root = ZipFile(source), Directory()
     for info in archive.infolist():
-        folder, parts = root, PurePosixPath("/", info.filename).parts[1:]
-        for part in parts if info.is_dir() else parts[:-1]:
-            folder = folder.setdefault(part, Directory())
-        if not info.is_dir():
-            folder[parts[-1]] = Member(archive, info)
-    return triofuse.Tree(root)
+        *parents, name = PurePosixPath(info.filename.lstrip("/")).parts
+        folder = root.makedirs(*parents)  # an archive need not list them
+        node = Directory() if info.is_dir() else Member(archive, info)
+        folder.setdefault(name, node)
+    return Tree(root)
 
 
 if __name__ == "__main__":
-    with ZipFile(sys.argv[1]) as archive:
-        triofuse.run(tree_of(archive), sys.argv[2])
+    main(make)

@@ -105,9 +105,9 @@ from triofuse.session.answering.statistics import OperationStatistics, SessionSt
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
-from triofuse.tree.directory import Directory
+from triofuse.tree.directory import Child, Directory
 from triofuse.tree.file import File
-from triofuse.tree.folder import AskedDirectory
+from triofuse.tree.folder import AskedDirectory, FolderNode
 from triofuse.tree.generated import DiskFile, Generated
 from triofuse.tree.node import Node, Special, SymbolicLink
 from triofuse.tree.stat import Stat
@@ -129,6 +129,7 @@ __all__ = [
     "CapabilityError",
     "Channel",
     "ChannelSender",
+    "Child",
     "CopyFileRange",
     "Create",
     "CurrentRequest",
@@ -146,6 +147,7 @@ __all__ = [
     "FileLock",
     "Filesystem",
     "Flush",
+    "FolderNode",
     "Forget",
     "Fsync",
     "FsyncFlags",

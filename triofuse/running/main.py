@@ -27,6 +27,8 @@ _log = logging.getLogger("triofuse")
 _SYSTEM_ERROR: Final = 2
 _MOUNT_FAILURE: Final = 32
 
+_DEBUG_FORMAT: Final = "%(asctime)s %(levelname)s:%(name)s:%(message)s"
+
 #: What is no bug of the program: the world is not as the command line says.
 _FAILURES: Final = (OSError, ValueError, HandshakeError)
 
@@ -56,7 +58,9 @@ def main(
     The filesystem runs in the background, except with ``--foreground`` or ``--debug``.
     ``umount``, SIGINT, SIGTERM and SIGHUP end it, as of `run`.  If it cannot be mounted,
     the command fails with one line on stderr, and with the status of mount(8): 1 for a
-    wrong command line, 2 for a bug, 32 for a mount that failed.  ``--debug`` shows the traceback.
+    wrong command line, 2 for a bug, 32 for a mount that failed.  ``--debug`` shows the
+    traceback, and logs each request.  ``--trace FILE.json`` writes a time line of
+    requests and handlers, which https://ui.perfetto.dev draws.
 
     Installed as ``/sbin/mount.fuse.zip``, it serves ``mount -t fuse.zip`` and fstab(5).
     A service manager is told of start and end, by NOTIFY_SOCKET: ``Type=notify``.
@@ -108,7 +112,10 @@ class _Command:
 
     def serve(self, process: Child | None = None) -> int:
         """Serve to the end, in the foreground or as a child; return an exit status."""
-        logging.basicConfig(level=logging.DEBUG if self._line.debug else logging.INFO)
+        if self._line.debug:
+            logging.basicConfig(level=logging.DEBUG, format=_DEBUG_FORMAT)
+        else:
+            logging.basicConfig(level=logging.INFO)
         try:
             self._run(process).run()
         except _FAILURES as exc:
@@ -131,6 +138,8 @@ class _Command:
                 process.detach(self._name)
 
         line = self._line
+        if line.trace is not None:
+            self._session_options["trace"] = line.trace
         return Run(
             self._factory(line.source, line.mountpoint, line.own_words),
             line.mountpoint,

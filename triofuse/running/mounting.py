@@ -60,8 +60,8 @@ def mount(
         Or what `mount_sync` returned.
       options: The mount options; those of ``Filesystem.mount_options`` are taken where
         these say nothing.  What `mount_sync` returned has its own.
-      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
-        ``measure``: see `Session`.
+      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict``,
+        ``measure`` and ``trace``: see `Session`.
 
     Raises:
       MountError: The mount failed; the error names the step and the remedy.

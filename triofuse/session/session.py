@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-import stat
+import os
 from collections.abc import Mapping
 from typing import Self, Unpack
 
@@ -19,7 +19,7 @@ import trio
 
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
-from triofuse.filesystem.checks import awaited, check_filesystem, doubts_about
+from triofuse.filesystem.checks import awaited, check_filesystem
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
@@ -36,12 +36,14 @@ from triofuse.session.control.life import start_life
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
 from triofuse.session.in_flight.table import InFlightTable, requests_inherited
+from triofuse.session.in_flight.trace_file import TraceFile
 from triofuse.session.inspection.report import InFlight, in_flight, statistics
 from triofuse.session.inspection.watchdog import Watchdog
 from triofuse.session.notifications.notifier import SessionNotifier
+from triofuse.session.notifications.traced import notifier_of
 from triofuse.session.scheduling.handlers import Handlers
 from triofuse.session.scheduling.receiver import Receiver
-from triofuse.session.startup.arguments import check_settings
+from triofuse.session.startup.arguments import check_settings, log_doubts
 from triofuse.session.startup.negotiation import receive_offer
 from triofuse.session.startup.options import (
     BUSY_POLL,
@@ -87,6 +89,8 @@ class Session:
       strict: Whether a bug of the filesystem ends the session, for tests.  If not,
         the caller gets EIO and the traceback is logged.
       measure: Whether `statistics` has latencies and bytes; costs 3 %.
+      trace: A file for Trace Events, which Perfetto shows: each request, method,
+        interrupt and notification.  None for none, which costs nothing.
       busy_poll: Seconds for which an idle handler polls for the next request, after it
         has yielded the CPU (sched_yield); it backs off after misses.  0 disables
         both: the handler sleeps at once.
@@ -109,6 +113,7 @@ class Session:
     timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
     strict: bool = attrs.field(default=False, kw_only=True)
     measure: bool = attrs.field(default=False, kw_only=True)
+    trace: str | os.PathLike[str] | None = attrs.field(default=None, kw_only=True)
     busy_poll: float = attrs.field(default=BUSY_POLL, kw_only=True)
     agreement: Agreement | None = attrs.field(default=None, init=False)
     _ending: Ending = attrs.field(init=False, repr=False)
@@ -118,6 +123,7 @@ class Session:
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _trace: TraceFile = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         check_filesystem(self.filesystem)
@@ -125,7 +131,8 @@ class Session:
         check_settings({name: getattr(self, name) for name in names}, names)
         self._ending = Ending(self.filesystem.shielded)
         self._table = InFlightTable(self.max_handlers, self.filesystem.shielded)
-        self.notifier = SessionNotifier(self.channel, self._table)
+        self._trace = TraceFile.open(self.trace, self.mountpoint)
+        self.notifier = notifier_of(self.channel, self._table, self._trace)
 
     @classmethod
     def from_fd(
@@ -165,10 +172,7 @@ class Session:
         look_up_owner_anew()
         self._ending.start()
         try:
-            for doubt in doubts_about(
-                self.filesystem, is_directory=self.root_type != stat.S_IFREG
-            ):
-                _log.warning("%s", doubt)
+            log_doubts(self.filesystem, self.root_type)
             with self._ending.scope:
                 offer = await receive_offer(
                     self.channel,
@@ -193,6 +197,7 @@ class Session:
                     await destroy(self.filesystem, strict=self.strict)
         finally:
             self.channel.close()
+            self._trace.close()
             self._ended.set()
 
     def finish(self, grace: float | None = None) -> None:
@@ -253,6 +258,7 @@ class Session:
             self.strict,
             self.measure,
             self._table.renumbered,
+            self._trace,
         )
         try:
             with requests_inherited():
@@ -306,7 +312,7 @@ class Session:
         receiver = Receiver(
             self.channel,
             agreement.receive_size,
-            control.table(),
+            self._trace.around_control(control.table()),
             control.reject,
             self.max_payload,
         )

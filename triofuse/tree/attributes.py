@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import stat
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import SetattrValid, SetxattrFlags, SetxattrInFlags
 from triofuse.filesystem.replies import Buffer, FileAttr, IoctlReply, Statfs
 from triofuse.posix import acl
+from triofuse.posix.groups import groups_of
 from triofuse.tree import xattrs
 from triofuse.tree.births import save_written
 from triofuse.tree.file import File
@@ -57,9 +59,11 @@ class Attributes(Table):
         inode = self._inode(request.nodeid)
         node, valid = inode.node, request.valid
         self._check_writable(node)
+        if not valid:
+            self._check_privileges(inode, request)
         if request.size is not None:
             await self._truncate(inode, request)
-        changes = _changes(request)
+        changes = _changes(request, inode.attr.mode)
         if changes is not None:
             await node.save(changes)
             inode.apply(changes)
@@ -67,8 +71,24 @@ class Attributes(Table):
                 _chmod_acl(inode, changes.mode)
         # A SETATTR of nothing comes before a write that ends set-id rights.
         if not valid or valid & _KILL_SUIDGID:
-            await drop_privileges(inode)
+            await drop_privileges(inode, request)
         return inode.attr
+
+    def _check_privileges(self, inode: Inode, request: r.Setattr) -> None:
+        """Check that a SETATTR of nothing may end set-id rights.
+
+        The kernel sends it before a write, and for chown(2) of nothing, which only the
+        owner and root may do, unless there is nothing to take away.  Nobody writes who
+        has not opened the file for it.
+        """
+        if request.uid in (0, inode.attr.uid):
+            return
+        gives = inode.attr.mode & (stat.S_ISUID | stat.S_ISGID)
+        if not gives and xattrs.CAPABILITIES not in (inode.xattrs or ()):
+            return
+        opened = (one for one in self._handles.values() if one.inode is inode)
+        if not any(one.flags & os.O_ACCMODE for one in opened):
+            raise FuseError(errno.EPERM)
 
     async def _truncate(self, inode: Inode, request: r.Setattr) -> None:
         node = inode.node
@@ -84,9 +104,12 @@ class Attributes(Table):
 
     async def readlink(self, request: r.Readlink) -> str:
         """Return the target of a symbolic link."""
-        node = self._inode(request.nodeid).node
+        inode = self._inode(request.nodeid)
+        node = inode.node
         if not isinstance(node, SymbolicLink):
             raise FuseError(errno.EINVAL)
+        if node.writable:
+            inode.accessed()
         return await node.readlink()
 
     # --- Extended attributes
@@ -145,15 +168,20 @@ class Attributes(Table):
         return reply
 
 
-async def drop_privileges(inode: Inode) -> None:
+async def drop_privileges(inode: Inode, request: r.Request) -> None:
     """Take away what running the file gives: set-id bits, capabilities.
 
-    Setgid without execute permission gives nothing, and stays.
+    Setgid without execute permission gives nothing, and stays if the caller is of the
+    group.  Of directories the bits mean something else.
+
+    Source: ``setattr_should_drop_sgid()`` in fs/attr.c.
     """
     if inode.is_dir:
         return
     mode = inode.attr.mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
+    if mode & stat.S_ISGID and (
+        mode & stat.S_IXGRP or inode.attr.gid not in groups_of(request)
+    ):
         mode &= ~stat.S_ISGID
     if mode != inode.attr.mode:
         await inode.node.save(Stat(mode=mode))
@@ -163,19 +191,20 @@ async def drop_privileges(inode: Inode) -> None:
         xattrs.discard(inode, xattrs.CAPABILITIES)
 
 
-def _changes(request: r.Setattr) -> Stat | None:
+def _changes(request: r.Setattr, mode: int) -> Stat | None:
     """Return what a SETATTR changes but for the size; None for nothing."""
     if not request.valid:
         return None
     # The kernel's "now" is that of its last tick: earlier than times noted here.
     now = time.time_ns()
+    new_mode = stat.S_IFMT(mode) | stat.S_IMODE(request.mode or 0)
     atime, mtime = request.atime_ns, request.mtime_ns
     if atime is not None and request.valid & _ATIME_NOW:
         atime = now
     if mtime is not None and request.valid & _MTIME_NOW:
         mtime = now
     return Stat(
-        mode=None if request.mode is None else stat.S_IMODE(request.mode),
+        mode=None if request.mode is None else new_mode,
         uid=request.new_uid,
         gid=request.new_gid,
         atime_ns=atime,

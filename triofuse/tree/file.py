@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
+from contextlib import AbstractAsyncContextManager
 
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import FallocateMode
@@ -23,22 +24,23 @@ _COPY_MAX = 1 << 21
 _BLOCKS_OF_PAGE = PAGE // BLOCK
 
 
-class File(Node):
+class File(Node, kind=True):
     """A regular file.
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
-    from elsewhere, and `write` and `truncate` to have them changed there.
+    from elsewhere, and `write` and `truncate` to have them changed there; or `open` to
+    return an object that has these methods, as long as the file is open.
 
     Args:
       content: What is in it: bytes, or text, which is encoded in UTF-8.
       writable: Whether clients may change it.  Default: whether `write` is
         overridden.
-      key, stat, valid: As for `Node`.  Give ``stat=Stat(size=...)`` where `read` is
-        overridden and the size is known.  Where it is not, the kernel is told to read
+      key, stat, valid: As for `Node`.  Give ``stat=Stat(size=...)`` where the
+        contents are elsewhere and the size is known.  Where it is not, the kernel is told to read
         until the end (direct I/O), and stat(2) shows 0.
     """
 
-    __slots__ = ("_content", "_writable", "sized")
+    __slots__ = ("_content", "_writable", "in_memory", "sized")
 
     def __init__(
         self,
@@ -52,14 +54,14 @@ class File(Node):
         check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
         self._content: bytes | SparseFile = data
-        own = overrides(self, "read", File)
-        self._writable = (
-            overrides(self, "write", File) if writable is None else writable
-        )
+        opens = overrides(self, "open") and not data
+        #: Whether the contents are in memory.
+        self.in_memory = not (overrides(self, "read") or opens)
+        self._writable = overrides(self, "write") if writable is None else writable
         #: Whether the size is known.
-        self.sized = not own or (stat is not None and stat.size is not None)
+        self.sized = self.in_memory or (stat is not None and stat.size is not None)
         super().__init__(key=key, stat=stat, valid=valid)
-        if not own:
+        if data and self.in_memory:
             self._inode.apply(Stat(size=len(data)))
 
     @property
@@ -85,13 +87,15 @@ class File(Node):
         inode.charge(len(data) - self._cost())
         while self.discard():
             pass
-        self._content = data
+        self._content, self.in_memory = data, not overrides(self, "read")
         inode.apply(Stat(size=len(data)))
         inode.modified()
         if inode.owner is not None:
             inode.owner.data_changed(inode)
 
-    async def open(self, flags: int) -> object:
+    def open(
+        self, flags: int
+    ) -> Awaitable[object] | AbstractAsyncContextManager[object]:
         """Prepare for reading and writing.
 
         Args:
@@ -101,9 +105,10 @@ class File(Node):
           What `read`, `write`, `truncate`, `flush` and `fsync` are asked of as long
           as the file is open, as far as it has these methods, and what has an async
           or plain ``close`` for the end.  None: the node itself.  A method decorated
-          with ``@asynccontextmanager`` is entered now and left at the end.
+          with ``@asynccontextmanager`` is entered now, in a task of its own, and left
+          at the end; if it fails meanwhile, requests get EIO and the log says why.
         """
-        return None
+        return _nothing()
 
     async def read(self, size: int, offset: int) -> Buffer | FileData:
         """Return up to ``size`` bytes from ``offset``; fewer are the end of the file."""
@@ -123,7 +128,7 @@ class File(Node):
 
         Called for open(2) with O_TRUNC as well.
         """
-        if overrides(self, "write", File):
+        if overrides(self, "write"):
             raise FuseError(errno.EOPNOTSUPP)
         await self._sparse().truncate(size)
 
@@ -236,12 +241,7 @@ class File(Node):
     @property
     def keeps_content(self) -> bool:
         """Whether the kernel may keep what it has read until it is told otherwise."""
-        return not overrides(self, "read", File) or self._inode.valid == math.inf
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the contents are in memory."""
-        return not overrides(self, "read", File)
+        return self.in_memory or self._inode.valid == math.inf
 
     def resized(self, size: int) -> None:
         """Note the size, and with it the space that is in use."""
@@ -250,7 +250,7 @@ class File(Node):
         if isinstance(content, SparseFile):
             size, blocks = content.size, content.pages * _BLOCKS_OF_PAGE
         if self.sized:
-            inode_of(self).apply(Stat(size=size, blocks=blocks))
+            inode_of(self).set_size(size, blocks)
 
     def discard(self) -> bool:
         """Do a step on the way to no contents; return whether there is more to do."""
@@ -280,3 +280,7 @@ class File(Node):
             inode_of(self).charge(-len(content))
         self._content = stored
         return stored
+
+
+async def _nothing() -> None:
+    """Open nothing of its own."""

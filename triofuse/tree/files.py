@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import select
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
@@ -34,7 +35,7 @@ from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import by_kind
 from triofuse.tree.listings import Listings
 from triofuse.tree.names import Names
-from triofuse.tree.node import overrides
+from triofuse.tree.node import check_type, overrides
 
 __all__ = ["Files"]
 
@@ -42,6 +43,11 @@ _log = logging.getLogger("triofuse")
 
 #: What poll(2) says of a file that is always ready.
 _ALWAYS_READY = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+
+#: What most files are opened with.  To make a flag of two costs a whole microsecond.
+_KEPT = OpenFlags.KEEP_CACHE | OpenFlags.NOFLUSH
+_UNSIZED = OpenFlags.DIRECT_IO
+_UNSIZED_QUIET = OpenFlags.DIRECT_IO | OpenFlags.NOFLUSH
 
 _KILL_SUIDGID = int(WriteFlags.KILL_SUIDGID)
 
@@ -81,8 +87,8 @@ class Files(Names, Listings, Attributes):
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self._check_writable(node)
         target: Any = node
-        handle = Handle(inode, node, target)
-        if overrides(node, "open", File):
+        handle = Handle(inode, node, target, flags)
+        if overrides(node, "open"):
             handle.target = await self._enter(handle, flags) or node
             handle.entered = True
         fh = next(self._fhs)
@@ -91,14 +97,28 @@ class Files(Names, Listings, Attributes):
         self._inodes[self.number(inode)] = inode
         return Opened(
             fh,
-            _open_flags(node, handle.target),
+            self._open_flags(node, handle.target),
             backing_fd=getattr(handle.target, "backing_fd", None),
         )
+
+    def _open_flags(self, node: File, target: Any) -> OpenFlags:
+        """Return what the kernel may do by itself."""
+        flushes = (
+            type(self).flush is not Files.flush
+            or (target is not node and hasattr(target, "flush"))
+            or overrides(node, "flush")
+            or overrides(node, "setlk")
+        )
+        if not node.sized:
+            return _UNSIZED if flushes else _UNSIZED_QUIET
+        if node.keeps_content:
+            return OpenFlags.KEEP_CACHE if flushes else _KEPT
+        return OpenFlags(0) if flushes else OpenFlags.NOFLUSH
 
     async def _enter(self, handle: Handle, flags: int) -> Any:
         """Ask the node to open, which may give a context to be in until release."""
         opened = handle.node.open(flags)
-        if not hasattr(opened, "__aenter__"):
+        if not isinstance(opened, AbstractAsyncContextManager):
             return await opened
         handle.released = trio.Event()
         nursery = await self._nursery()
@@ -158,8 +178,13 @@ class Files(Names, Listings, Attributes):
     async def read(self, request: r.Read) -> Buffer | FileData:
         """Read from what was opened."""
         handle = self._handles[request.fh]
-        target = handle.target
-        data: Buffer | FileData = await target.read(request.size, request.offset)
+        node = handle.node
+        if node.in_memory and node.writable:
+            handle.inode.accessed()
+        data: Buffer | FileData = await handle.target.read(request.size, request.offset)
+        if type(data) is not bytes:
+            words = f"{type(handle.target).__name__}.read() returns bytes or a FileData"
+            check_type(data, bytearray | memoryview | bytes | FileData, words)
         return data
 
     async def write(self, request: r.Write) -> int:
@@ -168,10 +193,12 @@ class Files(Names, Listings, Attributes):
         inode, node = handle.inode, handle.node
         write = getattr(handle.target, "write", node.write)
         written: int = await write(request.data, request.offset)
+        words = f"{type(handle.target).__name__}.write() returns the bytes written"
+        check_type(written, int, f"{words}, len(data) for instance")
         node.resized(max(inode.attr.size, request.offset + written))
         inode.modified()
         if request.write_flags & _KILL_SUIDGID:
-            await drop_privileges(inode)
+            await drop_privileges(inode, request)
         elif inode.xattrs:
             xattrs.discard(inode, xattrs.CAPABILITIES)
         if not node.in_memory:
@@ -186,7 +213,7 @@ class Files(Names, Listings, Attributes):
 
     async def _unlock(self, handle: Handle, owner: int, *, flock: bool) -> None:
         """Drop the locks of who closes a file."""
-        if overrides(handle.node, "setlk", File):
+        if overrides(handle.node, "setlk"):
             everything = FileLock(type=LockType.UNLCK)
             await handle.node.setlk(everything, owner, wait=False, flock=flock)
 
@@ -243,7 +270,7 @@ class Files(Names, Listings, Attributes):
         if request.flags & PollFlags.SCHEDULE_NOTIFY:
             self._polled.setdefault(request.nodeid, set()).add(request.kh)
         poll = getattr(handle.target, "poll", handle.node.poll)
-        if not overrides(handle.node, "poll", File) and poll == handle.node.poll:
+        if not overrides(handle.node, "poll") and poll == handle.node.poll:
             return request.events & _ALWAYS_READY
         events: int = await poll(request.events)
         return events
@@ -266,23 +293,7 @@ class Files(Names, Listings, Attributes):
 
     async def _lock(self, request: r.Getlk, *, wait: bool) -> None:
         node = self._handles[request.fh].node
-        if not overrides(node, "setlk", File):
+        if not overrides(node, "setlk"):
             raise FuseError(errno.EOPNOTSUPP)
         flock = bool(request.lk_flags & LockFlags.FLOCK)
         await node.setlk(request.lock, request.owner, wait=wait, flock=flock)
-
-
-def _open_flags(node: File, target: Any) -> int:
-    """Return what the kernel may do by itself."""
-    flags = OpenFlags.NOFLUSH if _never_flushes(node, target) else OpenFlags(0)
-    if not node.sized:
-        return flags | OpenFlags.DIRECT_IO
-    if node.keeps_content:
-        return flags | OpenFlags.KEEP_CACHE
-    return flags
-
-
-def _never_flushes(node: File, target: Any) -> bool:
-    own = target is not node and hasattr(target, "flush")
-    has = overrides(node, "flush", File) or overrides(node, "setlk", File)
-    return not own and not has

@@ -23,6 +23,7 @@ class Handle:
       inode: Whose.
       node: The node as it was when it was opened.
       target: What requests are asked of: what ``open`` returned, or the node.
+      flags: Those of open(2).
       entered: Whether ``open`` has succeeded.
       released: Set at the end, for what ``open`` has entered.
     """
@@ -30,6 +31,7 @@ class Handle:
     inode: Inode
     node: File
     target: Any
+    flags: int
     entered: bool = False
     released: trio.Event | None = None
 

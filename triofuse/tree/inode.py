@@ -68,6 +68,10 @@ class Owner(Protocol):
         """Look soon whether anything is left of an inode."""
         ...
 
+    def share(self, inode: Inode) -> None:
+        """Have two nodes of one key be the same inode."""
+        ...
+
     def wake_pollers(self, inode: Inode) -> None:
         """Wake who polls a file."""
         ...
@@ -80,6 +84,9 @@ class Owner(Protocol):
         """
         ...
 
+
+#: How old a time of access may get, as with the mount option ``relatime``.
+_DAY_NS = 86400 * 10**9
 
 #: A directory, and a name in it.
 Place = tuple["Inode", str]
@@ -185,6 +192,18 @@ class Inode(KeptEntry):
     def modified(self) -> None:
         """Note a change of the contents."""
         self.attr.mtime_ns = self.attr.ctime_ns = time.time_ns()
+        self.record = None
+
+    def accessed(self) -> None:
+        """Note an access, if it is the first after a change or after a day."""
+        attr, now = self.attr, time.time_ns()
+        if attr.atime_ns <= max(attr.mtime_ns, attr.ctime_ns, now - _DAY_NS):
+            attr.atime_ns = now
+            self.record = None
+
+    def set_size(self, size: int, blocks: int | None) -> None:
+        """Set the size, bytes, and the 512-byte units in use."""
+        self.attr.size, self.attr.blocks = size, blocks
         self.record = None
 
     def set_nlink(self, nlink: int) -> None:

@@ -22,10 +22,10 @@ from triofuse.tree.places import parents
 from triofuse.tree.stat import Stat
 from triofuse.tree.table import Table
 
-__all__ = ["Names"]
+__all__ = ["LINK_MAX", "Names"]
 
 #: The most names of one inode, as in ext4.
-_LINK_MAX = 65_000
+LINK_MAX = 65_000
 
 
 class Names(Table):
@@ -86,7 +86,7 @@ class Names(Table):
         _check_there(directory)
         if await self._child(directory, request.name) is not None:
             raise FuseError(errno.EEXIST)
-        if stat.S_ISDIR(mode) and directory.attr.nlink >= _LINK_MAX:
+        if stat.S_ISDIR(mode) and directory.attr.nlink >= LINK_MAX:
             raise FuseError(errno.EMLINK)
         new, xattrs = await inherited(directory, request, mode, umask, rdev)
         if isinstance(node, Directory):
@@ -117,7 +117,7 @@ class Names(Table):
         _check_there(directory)
         if isinstance(inode.node, FolderNode):
             raise FuseError(errno.EPERM)
-        if inode.attr.nlink >= _LINK_MAX:
+        if inode.attr.nlink >= LINK_MAX:
             raise FuseError(errno.EMLINK)
         home = None if inode.parent is None else inode.parent.node
         if isinstance(home, FolderNode) and not home.same_store(node):
@@ -299,7 +299,7 @@ def _check_move(child: Inode, target: Inode, source: Inode) -> None:
     _check_there(target)
     if not child.is_dir:
         return
-    if target is not source and target.attr.nlink >= _LINK_MAX:
+    if target is not source and target.attr.nlink >= LINK_MAX:
         raise FuseError(errno.EMLINK)
     if child in parents(target):
         raise FuseError(errno.EINVAL)

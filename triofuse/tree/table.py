@@ -27,7 +27,9 @@ from triofuse.tree.forgetting import Forgetting
 from triofuse.tree.handle import Handle
 from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import Kinds
-from triofuse.tree.node import Node, inode_of
+from triofuse.tree.node import GONE, Node, check_type, inode_of
+from triofuse.tree.places import check_same_kind
+from triofuse.tree.stat import Stat, check_stat
 
 __all__ = ["Table"]
 
@@ -90,8 +92,18 @@ class Table(Filesystem):
             if inode.valid < math.inf == inode.fresh_until and self._thread:
                 inode.fresh_until = trio.current_time() + inode.valid
             if inode.key is not None:
-                self._keys[inode.key] = inode
+                self._keys.setdefault(inode.key, inode)
         return attr.ino
+
+    def share(self, inode: Inode) -> None:
+        """Have two nodes of one key be the same inode."""
+        former = self._keys.setdefault(inode.key, inode)
+        if former is not inode:
+            places, nlink = list(inode.places()), former.attr.nlink
+            _renewed(former, inode).set_nlink(nlink + inode.attr.nlink)
+            for place in places:
+                former.add_place(*place)
+            self.nodes -= 1
 
     def check_thread(self) -> None:
         """Raise RuntimeError in a thread that may not change the tree."""
@@ -137,6 +149,9 @@ class Table(Filesystem):
 
     def admit(self, inode: Inode) -> None:
         """Take an inode in; raise TypeError if the mount has left out what it has."""
+        former = None if inode.key is None else self._keys.get(inode.key)
+        if former is not None and former.is_held:
+            check_same_kind(former, inode)
         kind = type(inode.node)
         if kind not in self._kinds.known:
             self._kinds.admit(kind, mounted=bool(self._thread))
@@ -176,10 +191,11 @@ class Table(Filesystem):
         if directory.node.HOLDS and not name:  # O_TMPFILE
             adopt(child, self)
             return inode
-        return self._asked(directory, name, inode)
+        return self._asked(directory, name, child, inode)
 
-    def _asked(self, directory: Inode, name: str, inode: Inode) -> Inode:
+    def _asked(self, directory: Inode, name: str, child: Node, inode: Inode) -> Inode:
         """Return the inode of what a store has."""
+        inode.node = child
         if inode.valid < math.inf:
             inode.fresh_until = trio.current_time() + inode.valid
         if inode.key is None and isinstance(directory.node, AskedDirectory):
@@ -208,6 +224,9 @@ class Table(Filesystem):
         if not self._is_fresh(inode):
             changes = await inode.node.refresh()
             if changes is not None:
+                name = type(inode.node).__name__
+                check_type(changes, Stat, f"{name}.refresh() returns a Stat or None")
+                check_stat(changes)
                 inode.apply(changes)
             inode.fresh_until = trio.current_time() + inode.valid
         return inode.attr
@@ -252,6 +271,8 @@ class Table(Filesystem):
         self._inodes.pop(inode.attr.ino, None)
         self._ending.suspect(inode)
         self._ending.decide()
+        if inode.is_asked and not inode.dropped:
+            inode.node = GONE  # the store will make another object
 
     def _check_writable(self, node: Node) -> None:
         if self._read_only or not node.writable:

@@ -21,12 +21,16 @@ __all__ = ["Tree"]
 class Tree(Files):
     """A filesystem made of nodes: a `Directory` with what is in it.
 
+    The kernel checks permissions by the nodes' modes and owners: a tree is mounted with
+    ``default_permissions`` unless ``MountOptions(default_permissions=False)`` says
+    otherwise.
+
     Args:
       root: The root: a directory, or what `Directory` takes for one; or a single
         file, for a mountpoint that is a file.
       size: Bytes that may be in memory: contents, names, targets of links, extended
         attributes.  Default: half of the machine's memory.
-      read_only: Refuse all changes by clients with EROFS.
+      read_only: Mount it read-only, and refuse all changes by clients with EROFS.
       max_nodes: How many nodes the kernel may know before it is asked to forget those
         that it has not used for long; what is in use stays known.  Default: as many as
         it likes.
@@ -49,6 +53,10 @@ class Tree(Files):
             read_only=read_only,
             max_nodes=max_nodes,
             kinds=kinds,
+        )
+        # Without the first, nobody would check modes.
+        self.mount_options = (
+            "default_permissions,ro" if read_only else "default_permissions"
         )
 
     async def init(self, config: KernelConfig) -> None:
