@@ -358,3 +358,36 @@ async def test_max_tasks_limits_the_handlers_that_run(mountpoint: str) -> None:
     pyfuse3.close()
 
     assert files.most == 1
+
+
+async def test_capabilities_follow_the_attributes(mountpoint: str) -> None:
+    import triofuse as t
+    from triofuse.compat.pyfuse3.bridge import bridge_for
+
+    files = Files()
+    files.enable_writeback_cache = files.enable_acl = True
+    files.supports_dot_lookup = False
+    offered = t.InitFlags.EXPORT_SUPPORT | t.InitFlags.WRITEBACK_CACHE
+    config = t.KernelConfig(45, offered | t.InitFlags.POSIX_ACL)
+    await bridge_for(files, {"max_background": 7}).init(config)
+
+    assert config.wanted & t.InitFlags.WRITEBACK_CACHE
+    assert config.wanted & t.InitFlags.POSIX_ACL
+    assert not config.wanted & t.InitFlags.EXPORT_SUPPORT
+    assert config.max_background == 7
+
+
+async def test_a_directory_is_removed(mountpoint: str) -> None:
+    class Made(Files):
+        async def lookup(
+            self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+        ) -> pyfuse3.EntryAttributes:
+            if name == b"dir":
+                return self.made(20, stat.S_IFDIR | 0o755)
+            return await super().lookup(parent_inode, name, ctx)
+
+    files = Made()
+    async with mounted(files, mountpoint):
+        await in_thread(os.rmdir, f"{mountpoint}/dir")
+
+    assert files.named("rmdir") == [(1, b"dir")]
