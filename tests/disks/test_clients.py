@@ -39,7 +39,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Client:
         pytest.skip("no C compiler here")
     program = tmp_path_factory.mktemp("client") / "client"
     source = Path(__file__).parent / "client.c"
-    command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, source]
+    command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o"]
+    command += [str(program), str(source)]
     built = subprocess.run(command, capture_output=True, text=True)
     if "linux/io_uring.h" in built.stderr:
         pytest.skip("no linux/io_uring.h here")
