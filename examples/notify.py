@@ -7,12 +7,9 @@ and ``odd``, which is there in odd seconds only, comes and goes.  It leaves out 
 does not change.
 """
 
-import argparse
 import errno
-import logging
 import stat
 import time
-from contextlib import suppress
 
 import trio
 
@@ -46,7 +43,7 @@ class ClockFS(triofuse.Filesystem):
         return triofuse.FileAttr(nodeid, mode, size=size, attr_valid=HOUR)
 
     async def run(self) -> None:
-        """Go on, for ever, and tell the kernel what changes."""
+        """Go on beside the requests, and tell the kernel what changes."""
         while True:
             await trio.sleep(1 - time.time() % 1)
             await self.go_to(int(time.time()))
@@ -91,37 +88,5 @@ class ClockFS(triofuse.Filesystem):
         return text[request.offset : request.offset + request.size]
 
 
-async def serve(mountpoint: str, options: triofuse.MountOptions) -> None:
-    """Serve, and go on, until somebody unmounts it."""
-    filesystem = ClockFS()
-    async with triofuse.mount(filesystem, mountpoint, options) as session:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_until_unmounted, filesystem)
-            await session.wait_unmounted()
-            nursery.cancel_scope.cancel()
-
-
-async def run_until_unmounted(filesystem: ClockFS) -> None:
-    """Run the clock; there is nobody to tell when the mount is gone."""
-    with suppress(trio.EndOfChannel):
-        await filesystem.run()
-
-
-def main() -> None:
-    """Mount where the command line says, and serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("mountpoint")
-    parser.add_argument("-o", metavar="OPTIONS", default="", help="as of mount(8)")
-    parser.add_argument("--debug", action="store_true", help="log every request")
-    args = parser.parse_args()
-    if args.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    options = triofuse.MountOptions.parse(args.o)
-    try:
-        trio.run(serve, args.mountpoint, options)
-    except* KeyboardInterrupt:
-        pass
-
-
 if __name__ == "__main__":
-    main()
+    triofuse.main(ClockFS)

@@ -18,21 +18,25 @@ PACKAGE = Path(triofuse.__file__).parent
 LAYERS = [
     "filesystem",
     "posix",
+    "backend",
     "tree",
+    "paths",
     "wire",
     "device",
     "session",
     "testing",
+    "running",
     "",
     "faults",
     "plugin",
+    "compat",
 ]
 
 #: What a layer does not even know although it is below.
 STRANGERS = {
-    "wire": {"posix", "tree"},
-    "device": {"wire", "posix", "tree"},
-    "session": {"tree"},
+    "wire": {"posix", "backend", "tree", "paths"},
+    "device": {"wire", "posix", "backend", "tree", "paths"},
+    "session": {"backend", "tree", "paths"},
 }
 
 #: The rooms of the session, in the opposite order of a request's way through them.

@@ -3,12 +3,14 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
+from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
-from triofuse.entry_points import mount, run, serve
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.filesystem.filesystem import Filesystem
@@ -35,7 +37,7 @@ from triofuse.filesystem.flags import (
     WriteFlags,
 )
 from triofuse.filesystem.layer import Layer, ReadOnly
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -92,13 +94,20 @@ from triofuse.filesystem.requests import (
     Unlink,
     Write,
 )
+from triofuse.paths.filesystem import PathFilesystem
+from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
+from triofuse.running.main import main
+from triofuse.running.mounting import mount, serve
+from triofuse.running.run import run
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
+from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
-from triofuse.tree.directory import AskedDirectory, Directory
+from triofuse.tree.directory import Child, Directory
 from triofuse.tree.file import File
+from triofuse.tree.folder import AskedDirectory, FolderNode
 from triofuse.tree.generated import DiskFile, Generated
 from triofuse.tree.node import Node, Special, SymbolicLink
 from triofuse.tree.stat import Stat
@@ -112,13 +121,18 @@ __all__ = [
     "AskedDirectory",
     "AttrFlags",
     "BackingId",
+    "BlockCache",
+    "BlockReader",
+    "BlockingNotifier",
     "Bmap",
     "Buffer",
     "CapabilityError",
     "Channel",
     "ChannelSender",
+    "Child",
     "CopyFileRange",
     "Create",
+    "CurrentRequest",
     "DevFuse",
     "DeviceError",
     "DirEntry",
@@ -133,6 +147,7 @@ __all__ = [
     "FileLock",
     "Filesystem",
     "Flush",
+    "FolderNode",
     "Forget",
     "Fsync",
     "FsyncFlags",
@@ -160,16 +175,20 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "Mount",
     "MountError",
     "MountOptions",
     "Node",
     "Notifier",
     "Open",
+    "OpenFile",
     "OpenFlags",
     "OpenInFlags",
     "Opendir",
     "Opened",
     "OperationStatistics",
+    "PathFilesystem",
+    "PathOperations",
     "Poll",
     "PollFlags",
     "ProtocolError",
@@ -207,12 +226,18 @@ __all__ = [
     "SymbolicLink",
     "Symlink",
     "Syncfs",
+    "Threads",
     "Tmpfile",
     "Tree",
     "Unlink",
     "Write",
     "WriteFlags",
+    "blocking",
+    "current_request",
+    "main",
     "mount",
+    "mount_sync",
+    "open_block_cache",
     "run",
     "serve",
 ]

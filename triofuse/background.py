@@ -22,8 +22,8 @@ import attrs
 import trio
 
 from triofuse.device.options import MountOptions
-from triofuse.entry_points import mount
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.running.mounting import mount
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session, SessionOptions
 

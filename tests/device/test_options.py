@@ -312,3 +312,32 @@ def test_a_name_that_the_kernel_cannot_take_is_refused(name: str, words: str) ->
 def test_options_that_are_no_text_are_named() -> None:
     with pytest.raises(TypeError, match="options are text, as in 'ro,fsname=b"):
         MountOptions.parse(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "defaults", "result"),
+    [
+        ("", "ro,noatime", "ro,noatime"),
+        ("rw", "ro,noatime", "noatime"),
+        ("fsname=mine", "fsname=its,max_read=8192", "fsname=mine,max_read=8192"),
+        ("nodefault_permissions", "default_permissions", ""),
+        ("allow_root", "allow_other", "allow_root"),
+        ("noallow_other", "allow_other", ""),
+        ("blksize=512", "blksize=4096", "blksize=512"),
+    ],
+)
+def test_what_is_given_counts_more_than_a_default(
+    given: str, defaults: str, result: str
+) -> None:
+    options = MountOptions.parse(given).over(MountOptions.parse(defaults))
+
+    assert options == MountOptions.parse(result)
+
+
+def test_a_default_value_that_is_given_counts_as_given() -> None:
+    options = MountOptions(read_only=False, fsname="triofuse")
+
+    merged = options.over(MountOptions(read_only=True, fsname="its", noatime=True))
+
+    assert merged == MountOptions(noatime=True)
+    assert options == MountOptions()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES, WRITABLE, example, serving, wait_mounted
 
-MOUNTING = ["hello", "ioctl", "notify", "poll", "slow", *WRITABLE]
+MOUNTING = ["deny", "hello", "ioctl", "notify", "poll", "slow", *WRITABLE]
 
 
 def command_of(name: str, mountpoint: str, source: Path) -> list[str]:
@@ -83,5 +83,6 @@ def test_a_mountpoint_that_is_missing_is_named(name: str, tmp_path: Path) -> Non
         [sys.executable, *command], capture_output=True, text=True, timeout=30
     )
 
-    assert done.returncode == 1
+    assert done.returncode == 32
+    assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path / "missing") in done.stderr

@@ -1,4 +1,4 @@
-"""Whether the caller of a request survives its signals, as /proc shows it."""
+"""The caller of a request, as /proc shows it: who it is, and what signals it has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import re
 import signal
 
-__all__ = ["Standing", "standing_of"]
+from triofuse.filesystem.words import shown
+
+__all__ = ["Standing", "command_of", "identity_of", "standing_of"]
 
 #: Bytes of one read; the whole file fits unless the thread is in thousands of groups.
 _SIZE = 16 << 10
@@ -35,6 +37,13 @@ _HARMLESS = {
     signal.SIGURG,
     signal.SIGWINCH,
 }
+
+
+#: The umask and the groups in /proc/TID/status; names have their newlines escaped.
+_IDENTITY = re.compile(
+    rb"^Umask:\t(?P<umask>[0-7]+)\n.*^Groups:\t(?P<groups>[\d ]*)\n",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def _bit(number: int) -> int:
@@ -91,6 +100,35 @@ def standing_of(pid: int) -> Standing:
     if pending & (_KILL if int(found["tracer"]) else _FATAL):
         return Standing.DYING
     return Standing.SURVIVES
+
+
+def identity_of(pid: int) -> tuple[int, tuple[int, ...]]:
+    """Return the umask and the supplementary groups of a waiting thread.
+
+    Args:
+      pid: The thread id from the header of its request.
+
+    Returns:
+      ``(0, ())`` where /proc does not show the thread.
+
+    Source: ``task_state()`` in fs/proc/array.c.
+    """
+    try:
+        found = _IDENTITY.search(_status(pid)) if pid else None
+    except OSError:
+        found = None
+    if found is None:
+        return 0, ()
+    return int(found["umask"], 8), tuple(map(int, found["groups"].split()))
+
+
+def command_of(pid: int) -> str:
+    """Return the name of a thread's program; an empty string if it is unknown."""
+    try:
+        with open(f"/proc/{pid}/comm", errors="backslashreplace") as comm:
+            return shown(comm.read().removesuffix("\n"))
+    except OSError:
+        return ""
 
 
 def _status(pid: int) -> bytes:

@@ -22,10 +22,13 @@ __all__ = [
     "MS_RDONLY",
     "MS_SYNCHRONOUS",
     "NAMED",
+    "NEGATED",
     "SWITCHES",
     "VALUES",
     "Switch",
+    "known_words",
     "read_words",
+    "split_words",
     "suggestion",
 ]
 
@@ -80,11 +83,15 @@ NAMED: Final = frozenset(
     {"allow_other", "allow_root", "default_permissions", "auto_unmount", "clear_stale"}
 )
 
+#: The same with "no" in front, for who does not want what a filesystem wants.
+NEGATED: Final = {f"no{word}": word for word in sorted(NAMED)}
+
 #: The words that take a value, and the type of the value.
 VALUES: Final[dict[str, type[str | int]]] = {
     "fsname": str,
     "subtype": str,
     "max_read": int,
+    "max_readahead": int,
 }
 
 #: Words for mount(8), fstab(5) and systemd.mount(5), which pass them on.  The words for
@@ -144,15 +151,17 @@ KERNEL_OWNED: Final = frozenset({"fd", "rootmode", "user_id", "group_id"})
 _PIECE = re.compile(r'((?:fs|def|root)?context="[^"\\]*")|\\(.)|(.)', re.DOTALL)
 
 
-def read_words(text: str) -> tuple[dict[str, bool | int | str], tuple[str, ...]]:
-    """Return the fields that an option text sets, and the words for the kernel only.
+def read_words(
+    words: Iterable[str],
+) -> tuple[dict[str, bool | int | str], tuple[str, ...]]:
+    """Return the fields that words of ``-o`` set, and those for the kernel only.
 
     Raises:
       ValueError: A word cannot be honoured, or is misspelled.
     """
     fields: dict[str, bool | int | str] = {}
     extra: dict[str, str] = {}
-    for word in _split(text):
+    for word in words:
         name = word.partition("=")[0]
         if name in _REFUSED:
             message = f"{word!r} cannot be honoured: {_REFUSED[name]}"
@@ -175,9 +184,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _known() -> Iterator[str]:
+def known_words() -> Iterator[str]:
+    """Yield the words that are honoured, ignored or refused."""
     yield from _IGNORED
-    yield from (*SWITCHES, *NAMED, *VALUES, *_REFUSED, *_KERNEL_ONLY)
+    yield from (*SWITCHES, *NAMED, *NEGATED, *VALUES, *_REFUSED, *_KERNEL_ONLY)
 
 
 def _check_spelling(word: str, name: str) -> None:
@@ -187,13 +197,13 @@ def _check_spelling(word: str, name: str) -> None:
     if name in VALUES:
         message = f"the option {name!r} takes a value: {name}=..."
         raise ValueError(message)
-    if name in SWITCHES or name in NAMED:
+    if name in SWITCHES or name in NAMED or name in NEGATED:
         message = f"the option {name!r} takes no value: {word!r}"
         raise ValueError(message)
     if name in _FIELDS:
         meant = f"; did you mean {_FIELDS[name]!r}?"
     else:
-        meant = suggestion(name, _known())
+        meant = suggestion(name, known_words())
     if meant:
         message = (
             f"there is no option {word!r}{meant} "
@@ -202,7 +212,8 @@ def _check_spelling(word: str, name: str) -> None:
         raise ValueError(message)
 
 
-def _split(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
+    """Return the words of an option text, without their escapes."""
     words = [""]
     for quoted, escaped, plain in _PIECE.findall(text):
         if plain == ",":
@@ -219,6 +230,8 @@ def _read(word: str) -> tuple[str, bool | int | str] | None:
         return switch.field, switch.setting
     if word in NAMED:
         return word, True
+    if word in NEGATED:
+        return NEGATED[word], False
     name, equals, value = word.partition("=")
     if not equals or name not in VALUES:
         return None

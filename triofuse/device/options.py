@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 import attrs
 from attrs import validators
 
 from triofuse.device import option_words as words
-from triofuse.device.option_words import KERNEL_OWNED, NAMED, SWITCHES, VALUES
+from triofuse.device.option_words import KERNEL_OWNED, NAMED, NEGATED, SWITCHES, VALUES
 
 __all__ = ["MountOptions"]
+
+_T = TypeVar("_T")
 
 # Attributes of fsmount(2), from linux/mount.h.
 _MOUNT_ATTR_NOATIME: Final = 0x10
@@ -75,7 +78,7 @@ def _check_extra(_: Any, __: attrs.Attribute[Any], value: tuple[Any, ...]) -> No
             message = f"an option has no comma and no NUL, and is not empty: {word!r}"
         elif name in KERNEL_OWNED:
             message = f"mount(2) gets {name} from triofuse itself, not from {word!r}"
-        elif name in SWITCHES or name in NAMED or name in VALUES:
+        elif name in {**SWITCHES, **NEGATED, **VALUES} or name in NAMED:
             message = f"{word!r} is no extra option: MountOptions has a field for it"
         elif names.count(name) > 1:
             message = f"the option {name!r} is given twice"
@@ -99,6 +102,20 @@ def _text(default: str, *, least: int) -> str:
     )
 
 
+def _remembers_what_was_given(options: type[_T]) -> type[_T]:
+    """Have ``__init__`` note the names of its arguments, in ``given``."""
+    init = options.__init__
+
+    @functools.wraps(init)
+    def remember(self: Any, **given: Any) -> None:
+        init(self, **given)
+        object.__setattr__(self, "given", frozenset(given))
+
+    options.__init__ = remember  # type: ignore[method-assign]
+    return options
+
+
+@_remembers_what_was_given
 @attrs.frozen(kw_only=True)
 class MountOptions:
     """The options of a mount.
@@ -126,12 +143,17 @@ class MountOptions:
       symfollow: Follow symbolic links below the mountpoint; False needs Linux 5.10.
       max_read: Bytes in the largest READ, at least 4096; None for the kernel's own
         limit.
+      max_readahead: Bytes that the kernel reads ahead of sequential reads; None for
+        what the filesystem says, or 1 MiB.  More hides the latency of a slow store, and
+        makes random access to mapped files read more.  The kernel's own limit is 128
+        KiB: only who may write ``read_ahead_kb`` in sysfs, as root may, can exceed it.
       auto_unmount: Start a small process that unmounts when this process dies, also
         by SIGKILL.  It takes 0.01 seconds and 4 MB, and needs no other program.
       clear_stale: If a dead FUSE filesystem is still mounted there, unmount it first.
         The kernel does not get this option.
       extra: Options of the kernel that have no field here, such as
         ``context="..."``; fusermount3 refuses most.
+      given: The names of the fields that were given, with their default value too.
     """
 
     fsname: str = _text("triofuse", least=1)
@@ -157,10 +179,24 @@ class MountOptions:
             ]
         ),
     )
+    max_readahead: int | None = attrs.field(
+        default=None,
+        validator=validators.optional(
+            [
+                _instance_of(int, "an int, or None"),
+                validators.ge(0),
+                validators.lt(2**32),
+            ]
+        ),
+    )
     auto_unmount: bool = _switch()
     clear_stale: bool = _switch()
     extra: tuple[str, ...] = attrs.field(
         default=(), validator=[_instance_of(tuple, "a tuple of str"), _check_extra]
+    )
+
+    given: frozenset[str] = attrs.field(
+        default=frozenset(), init=False, eq=False, repr=False
     )
 
     def __attrs_post_init__(self) -> None:
@@ -190,9 +226,27 @@ class MountOptions:
         if not isinstance(given, str):
             message = f"options are text, as in 'ro,fsname=backup', not {text!r:.80}"
             raise TypeError(message)
-        fields, extra = words.read_words(text)
+        return cls.of_words(words.split_words(text))
+
+    @classmethod
+    def of_words(cls, given: Iterable[str]) -> MountOptions:
+        """Read words of ``-o``, as `parse`, that are split already."""
+        fields, extra = words.read_words(given)
         chosen: dict[str, Any] = dict(fields)
-        return cls(extra=extra, **chosen)
+        if extra:
+            chosen["extra"] = extra
+        return cls(**chosen)
+
+    def over(self, defaults: MountOptions) -> MountOptions:
+        """Return these options, and where nothing was given those of ``defaults``."""
+        names = self.given | defaults.given
+        if self.allow_other or self.allow_root:  # each contradicts the other
+            names = names - {"allow_other", "allow_root"} | self.given
+        chosen: dict[str, Any] = {
+            name: getattr(self if name in self.given else defaults, name)
+            for name in names
+        }
+        return MountOptions(**chosen)
 
     @property
     def fstype(self) -> str:

@@ -68,7 +68,8 @@ def check_filesystem(filesystem: object) -> None:
     if not isinstance(filesystem, Filesystem):
         message = (
             f"{filesystem!r:.80} is no filesystem, but of class "
-            f"{type(filesystem).__name__}; subclass triofuse.Filesystem"
+            f"{type(filesystem).__name__}; subclass triofuse.Filesystem, "
+            "or make one of nodes: triofuse.Tree(...)"
         )
         raise TypeError(message)
     name = type(filesystem).__name__
@@ -84,7 +85,7 @@ def check_filesystem(filesystem: object) -> None:
 
 
 async def awaited(filesystem: Filesystem, method: str, *arguments: object) -> None:
-    """Call a method that answers no request: ``init`` or ``destroy``.
+    """Call a method that answers no request: ``init``, ``run`` or ``destroy``.
 
     Raises:
       TypeError: It is a plain function.

@@ -44,8 +44,10 @@ class Lifetime:
         """Run beside the requests, for as long as the mount lives.
 
         For a filesystem's own tasks: open a nursery here, watch something, send
-        notifications.  It starts after INIT, and is cancelled before ``destroy``.  It
-        may return before that.  An exception of it ends the session.
+        notifications.  It starts when the mount can be used, before `triofuse.mount`
+        hands it out, and is cancelled when the mount has ended, before ``destroy``.
+        It may return earlier.  An exception ends the session and is raised from
+        there; ``trio.EndOfChannel`` of the notifier after an unmount is none.
         """
 
     async def destroy(self) -> None:

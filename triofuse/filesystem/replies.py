@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
-import time
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from typing import Self
 
 import attrs
+
+from triofuse.filesystem.attributes import (
+    DEFAULT_VALID,
+    FileAttr,
+    look_up_owner_anew,
+)
 
 __all__ = [
     "Buffer",
@@ -19,6 +22,7 @@ __all__ = [
     "FileData",
     "FileLock",
     "IoctlReply",
+    "KeptEntry",
     "Opened",
     "Statfs",
     "look_up_owner_anew",
@@ -27,121 +31,6 @@ __all__ = [
 #: Any object that ``os.writev`` takes.  Payloads are sent uncopied, except large views
 #: of a far larger object, for which a copy is faster.
 Buffer = bytes | bytearray | memoryview
-
-#: The lifetime of names and attributes in the kernel's cache, seconds; as in libfuse.
-DEFAULT_VALID = 1.0
-
-#: The default of times.  It is constant while a program runs: with a new mtime at each
-#: stat(2) the kernel would drop the page cache, and make(1) would rebuild.
-_STARTED_NS = time.time_ns()
-
-#: Cached: the two system calls take as long as the rest of a FileAttr.
-_uid = lru_cache(os.getuid)
-_gid = lru_cache(os.getgid)
-
-
-def look_up_owner_anew() -> None:
-    """Update the default owner of attributes to the current user, at each mount."""
-    _uid.cache_clear()
-    _gid.cache_clear()
-
-
-@attrs.define
-class FileAttr:
-    """The attributes of an inode: what stat(2) shows.
-
-    Source: ``struct fuse_attr`` and ``struct fuse_statx`` in linux/fuse.h.
-
-    Attributes:
-      ino: Inode number (``st_ino``); also the default ``nodeid`` of an `Entry`.
-      mode: File type and permissions (``st_mode``).
-      nlink: Number of hard links.
-      size: Bytes.
-      blocks: 512-byte units in use; by default as many as ``size`` needs.  Fewer tell
-        tar(1) and cp(1) that the file has holes.  With 0 they take the whole file for
-        a hole and do not read it.
-      uid: Owner; by default the user who mounts, before that the program's user.
-      gid: Group; likewise.
-      rdev: Device number as of ``os.makedev``, for device nodes.
-      atime_ns: Last access, nanoseconds since the epoch; may be negative.  The default
-        of all three times is the start of the program.
-      mtime_ns: Last change of the contents.
-      ctime_ns: Last change of the inode.
-      btime_ns: Birth, or None if unknown; only STATX carries it.
-      blksize: Preferred size of I/O, bytes; 0 lets the kernel choose 4096.
-      flags: `AttrFlags`.
-      attributes: `StatxAttributes`; only STATX carries them, and Linux 6.18 does not
-        pass them on (``fuse_do_statx()``).
-      attr_valid: Seconds for which the kernel may cache these attributes;
-        ``math.inf`` is without limit.
-    """
-
-    ino: int
-    mode: int
-    nlink: int = 1
-    size: int = 0
-    blocks: int | None = None
-    uid: int = attrs.Factory(_uid)
-    gid: int = attrs.Factory(_gid)
-    rdev: int = 0
-    atime_ns: int = _STARTED_NS
-    mtime_ns: int = _STARTED_NS
-    ctime_ns: int = _STARTED_NS
-    btime_ns: int | None = None
-    blksize: int = 4096
-    flags: int = 0
-    attributes: int = 0
-    attr_valid: float = DEFAULT_VALID
-
-    @classmethod
-    def from_stat(
-        cls,
-        status: os.stat_result,
-        *,
-        ino: int | None = None,
-        attr_valid: float = DEFAULT_VALID,
-    ) -> Self:
-        """Make attributes from a result of ``os.stat``, ``os.fstat`` or ``os.lstat``.
-
-        Args:
-          status: The result to copy.
-          ino: The inode number; ``status.st_ino`` by default.
-          attr_valid: Seconds for which the kernel may cache the attributes.
-        """
-        return cls(
-            ino=status.st_ino if ino is None else ino,
-            mode=status.st_mode,
-            nlink=status.st_nlink,
-            size=status.st_size,
-            blocks=status.st_blocks,
-            uid=status.st_uid,
-            gid=status.st_gid,
-            rdev=status.st_rdev,
-            atime_ns=status.st_atime_ns,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            blksize=status.st_blksize,
-            attr_valid=attr_valid,
-        )
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether this is a directory."""
-        return stat.S_ISDIR(self.mode)
-
-    @property
-    def blocks_in_use(self) -> int:
-        """The value of st_blocks: ``blocks``, or as many as ``size`` needs."""
-        return -(-self.size // 512) if self.blocks is None else self.blocks
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both have equal fields; a default ``blocks`` counts as its value."""
-        if not isinstance(other, FileAttr):
-            return NotImplemented
-        return self._shown() == other._shown()
-
-    def _shown(self) -> tuple[object, ...]:
-        return attrs.astuple(attrs.evolve(self, blocks=self.blocks_in_use))
 
 
 def _ino(entry: Entry) -> int:
@@ -178,6 +67,18 @@ class Entry:
         """
         nothing = FileAttr(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
         return cls(nothing, nodeid=0, entry_valid=entry_valid)
+
+
+@attrs.define(eq=False)
+class KeptEntry(Entry):
+    """An entry that is sent many times: the runtime keeps its encoded form in it.
+
+    Attributes:
+      record: The encoded form; the runtime sets it.  Whoever changes ``attr``, or
+        another attribute, sets it to None.
+    """
+
+    record: bytes | None = attrs.field(default=None, init=False)
 
 
 @attrs.define

@@ -202,8 +202,9 @@ class Handles:
     def _note(
         self, release: type[Release], nodeid: int, opened: Opened, flags: int
     ) -> None:
-        numbers: tuple[object, object] = (opened.fh, opened.flags)
-        if not all(isinstance(number, int) for number in numbers):
+        fh: object = opened.fh
+        flags_given: object = opened.flags
+        if not (isinstance(fh, int) and isinstance(flags_given, int)):
             raise ReplyError(OPENED.mistake_in(opened))  # before either is used
         undone = release(0, nodeid, 0, 0, 0, opened.fh, flags, 0, 0)
         self._opens.setdefault((nodeid, opened.fh), []).append(undone)

@@ -1,0 +1,1 @@
+"""What stands between a filesystem and its store: threads, and blocks in memory."""

@@ -1,0 +1,1 @@
+"""A filesystem by path, for stores whose names are paths."""
