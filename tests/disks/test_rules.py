@@ -230,7 +230,7 @@ async def test_without_a_rule_the_inner_methods_are_called(
 ) -> None:
     tree = triofuse.Tree({"a": "hello"})
     faults = Faults(tree)
-    table = faults._calls._table
+    table = faults._calls.table
 
     assert table["read"] == tree.read
     with faults.fail("read", errno.EIO):

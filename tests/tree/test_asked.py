@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 import pytest
-import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triofuse import AskedDirectory, Directory, File, FuseError, Node, Stat, Tree
 from triofuse.testing import open_kernel
@@ -62,7 +61,7 @@ class Record(File):
         self.store.dropped.append(self.row.id)
 
     @asynccontextmanager
-    async def open(self, flags: int) -> AsyncIterator[None]:  # type: ignore[override]
+    async def open(self, flags: int) -> AsyncIterator[None]:
         self.store.opened.append("opened")
         yield
         self.store.opened.append("closed")
@@ -234,7 +233,7 @@ async def test_an_open_file_is_a_context_until_it_is_released(store: Store) -> N
         assert store.opened == ["opened"]
         assert await kernel.read(entry.nodeid, opened.fh, 0, 10) == b"aaa"
         await kernel.release(entry.nodeid, opened.fh)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
 
     assert store.opened == ["opened", "closed"]
 

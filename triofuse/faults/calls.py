@@ -1,7 +1,7 @@
 """The table of functions through which all operations go, and what it sees of names.
 
 The law: the session binds the methods of a filesystem once, at the mount.  So each of
-them is a switch that looks into the table at every call.
+them looks into the table at every call.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Calls:
 
     Attributes:
       paths: Where nodes were seen.
+      table: What does each operation at this moment.
     """
 
     def __init__(self, inner: Filesystem) -> None:
@@ -59,17 +60,8 @@ class Calls:
                 method = getattr(inner, name)
                 seen = _SEEING.get(name)
                 self._inner[name] = seen(self.paths, method) if seen else method
-        self._table = dict(self._inner)
+        self.table = dict(self._inner)
         self._forget = inner.forget
-
-    def switch(self, name: str) -> Method:
-        """Return a method that does what the table says at each call."""
-        table = self._table
-
-        def call(request: Any) -> Awaitable[Any]:
-            return table[name](request)
-
-        return call
 
     def forget(self, request: r.Forget) -> None:
         """Take lookups off a node."""
@@ -99,7 +91,7 @@ class Calls:
                 method = _changed(method, _opener(clear, added))
             if log or name in ruled:
                 method = _bound(rules, name, method)
-            self._table[name] = method
+            self.table[name] = method
 
     # --- Paths
 

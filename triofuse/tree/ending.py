@@ -16,7 +16,7 @@ import trio
 from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
 from triofuse.tree.inode import Inode
-from triofuse.tree.node import GONE, Node, overrides
+from triofuse.tree.node import GONE, overrides
 
 if TYPE_CHECKING:
     from triofuse.tree.table import Table
@@ -69,7 +69,7 @@ class Ending:
                 self._tree.nodes -= 1
         if isinstance(node, Directory):
             node.empty()
-        if overrides(node, "drop", Node):
+        if overrides(node, "drop"):
             self._due.append(inode)
         else:
             self._give_back(inode)

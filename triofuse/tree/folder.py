@@ -13,7 +13,7 @@ from triofuse.tree.stat import Stat
 __all__ = ["AskedDirectory", "FolderNode"]
 
 
-class FolderNode(Node):
+class FolderNode(Node, kind=True):
     """What `Directory` and `AskedDirectory` have in common: what clients ask of them."""
 
     __slots__ = ()
@@ -107,7 +107,7 @@ class AskedDirectory(FolderNode):
         valid: float | None = None,
     ) -> None:
         for method in ("lookup", "entries"):
-            if not overrides(self, method, FolderNode):
+            if not overrides(self, method):
                 message = f"{type(self).__name__} needs a method {method}()"
                 raise TypeError(message)
         super().__init__(key=key, stat=stat, valid=valid)
@@ -118,7 +118,7 @@ class AskedDirectory(FolderNode):
     @property
     def writable(self) -> bool:
         """Whether clients may change it."""
-        return overrides(self, "make", FolderNode) or overrides(self, "save", Node)
+        return overrides(self, "make") or overrides(self, "save")
 
     def same_store(self, other: FolderNode) -> bool:
         """Whether nodes may be moved and linked between two directories, else EXDEV."""

@@ -68,6 +68,10 @@ class Owner(Protocol):
         """Look soon whether anything is left of an inode."""
         ...
 
+    def share(self, inode: Inode) -> None:
+        """Have two nodes of one key be the same inode."""
+        ...
+
     def wake_pollers(self, inode: Inode) -> None:
         """Wake who polls a file."""
         ...
@@ -196,6 +200,11 @@ class Inode(KeptEntry):
         if attr.atime_ns <= max(attr.mtime_ns, attr.ctime_ns, now - _DAY_NS):
             attr.atime_ns = now
             self.record = None
+
+    def set_size(self, size: int, blocks: int | None) -> None:
+        """Set the size, bytes, and the 512-byte units in use."""
+        self.attr.size, self.attr.blocks = size, blocks
+        self.record = None
 
     def set_nlink(self, nlink: int) -> None:
         """Set the number of names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 import time
@@ -11,7 +12,7 @@ import attrs
 
 from triofuse.filesystem.replies import FileAttr
 
-__all__ = ["BLOCK", "Stat", "apply", "new_attr"]
+__all__ = ["BLOCK", "Stat", "apply", "check_stat", "new_attr"]
 
 #: The unit of ``st_blocks``, bytes.
 BLOCK = 512
@@ -79,6 +80,7 @@ _FIELDS = tuple(field.name for field in attrs.fields(Stat))
 
 #: Attributes that are plain copies: ``mode`` keeps its type, ``blocks`` follows ``size``.
 _PLAIN = tuple(name for name in _FIELDS if name not in {"mode", "size", "blocks"})
+_plain, _all = operator.attrgetter(*_PLAIN), operator.attrgetter(*_FIELDS)
 
 
 def new_attr(kind: int, given: Stat | None, permissions: int) -> FileAttr:
@@ -127,10 +129,25 @@ def apply(attr: FileAttr, changes: Stat) -> None:
         attr.blocks = -(-changes.size // BLOCK)
     if changes.blocks is not None:
         attr.blocks = changes.blocks
-    for name in _PLAIN:
-        value = getattr(changes, name)
+    for name, value in zip(_PLAIN, _plain(changes), strict=True):
         if value is not None:
-            if type(value) is not int:
-                message = f"Stat.{name} is an int, not {value!r}"
-                raise TypeError(message)
             setattr(attr, name, value)
+
+
+def check_stat(changes: Stat) -> None:
+    """Raise what is wrong with attributes that an author gives.
+
+    Raises:
+      TypeError: One is no int, a time in seconds for instance.
+      ValueError: One is negative that cannot be.
+    """
+    for name, value in zip(_FIELDS, _all(changes), strict=True):
+        if value is None:
+            continue
+        if type(value) is not int and not isinstance(value, int):
+            hint = ": int(seconds * 10**9)" if name.endswith("_ns") else ""
+            message = f"Stat.{name} is an int, not {value!r}{hint}"
+            raise TypeError(message)
+        if value < 0 and not name.endswith("_ns"):
+            message = f"Stat.{name} is 0 or more, not {value}"
+            raise ValueError(message)

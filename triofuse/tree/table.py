@@ -27,7 +27,9 @@ from triofuse.tree.forgetting import Forgetting
 from triofuse.tree.handle import Handle
 from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import Kinds
-from triofuse.tree.node import GONE, Node, inode_of
+from triofuse.tree.node import GONE, Node, check_type, inode_of
+from triofuse.tree.places import check_same_kind
+from triofuse.tree.stat import Stat, check_stat
 
 __all__ = ["Table"]
 
@@ -90,8 +92,18 @@ class Table(Filesystem):
             if inode.valid < math.inf == inode.fresh_until and self._thread:
                 inode.fresh_until = trio.current_time() + inode.valid
             if inode.key is not None:
-                self._keys[inode.key] = inode
+                self._keys.setdefault(inode.key, inode)
         return attr.ino
+
+    def share(self, inode: Inode) -> None:
+        """Have two nodes of one key be the same inode."""
+        former = self._keys.setdefault(inode.key, inode)
+        if former is not inode:
+            places, nlink = list(inode.places()), former.attr.nlink
+            _renewed(former, inode).set_nlink(nlink + inode.attr.nlink)
+            for place in places:
+                former.add_place(*place)
+            self.nodes -= 1
 
     def check_thread(self) -> None:
         """Raise RuntimeError in a thread that may not change the tree."""
@@ -137,6 +149,9 @@ class Table(Filesystem):
 
     def admit(self, inode: Inode) -> None:
         """Take an inode in; raise TypeError if the mount has left out what it has."""
+        former = None if inode.key is None else self._keys.get(inode.key)
+        if former is not None and former.is_held:
+            check_same_kind(former, inode)
         kind = type(inode.node)
         if kind not in self._kinds.known:
             self._kinds.admit(kind, mounted=bool(self._thread))
@@ -209,6 +224,9 @@ class Table(Filesystem):
         if not self._is_fresh(inode):
             changes = await inode.node.refresh()
             if changes is not None:
+                name = type(inode.node).__name__
+                check_type(changes, Stat, f"{name}.refresh() returns a Stat or None")
+                check_stat(changes)
                 inode.apply(changes)
             inode.fresh_until = trio.current_time() + inode.valid
         return inode.attr

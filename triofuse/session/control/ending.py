@@ -53,6 +53,7 @@ class Ending:
         elif self.drain is None:
             self.scope.cancel()
         else:
+            self.shielded = True
             self.drain()
 
     def unmounted(self) -> None:
