@@ -145,7 +145,11 @@ def watched(block: str, place: Path) -> Iterator[tuple[str, str]]:
                 yield command, printed.up_to_statfs()
         finally:
             run("umount mnt")
-            server.wait(timeout=20)
+            try:
+                server.wait(timeout=20)
+            finally:
+                server.kill()
+                server.wait()
 
 
 def _statfs(mountpoint: Path) -> None:
