@@ -30,6 +30,8 @@ def wait_until_mounted(mountpoint: str, thread: threading.Thread | None = None) 
             assert thread is None or thread.is_alive(), "FUSE() has ended"
             assert time.monotonic() < deadline
             changes.poll(100)
+    # Until INIT is answered, the kernel looks up one name of a directory at a time.
+    os.stat(mountpoint)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import signal
 import stat
 import struct
@@ -220,12 +221,17 @@ def test_operations_run_in_several_threads(mountpoint: str) -> None:
     assert not together.broken
 
 
-def test_nothreads_runs_one_operation_at_a_time(mountpoint: str) -> None:
+def test_nothreads_runs_operations_in_the_thread_that_mounts(mountpoint: str) -> None:
     class Counting(Memory):
         inside = 0
         most = 0
+        threads: set[int] = set()  # noqa: RUF012
+
+        def init(self, path: str) -> None:
+            self.threads = {threading.get_ident()}
 
         def getattr(self, path: str, fh: Any = None) -> dict[str, Any]:
+            self.threads.add(threading.get_ident())
             self.inside += 1
             self.most = max(self.most, self.inside)
             os.sched_yield()
@@ -243,7 +249,7 @@ def test_nothreads_runs_one_operation_at_a_time(mountpoint: str) -> None:
         for thread in threads:
             thread.join(SECONDS)
 
-    assert counting.most == 1
+    assert (counting.most, len(counting.threads)) == (1, 1)
 
 
 def test_a_killed_client_of_a_sleeping_operation_is_gone_at_once(
@@ -651,6 +657,143 @@ def test_a_wrong_option_is_an_error(
 def test_a_mountpoint_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="nowhere"):
         fuse.FUSE(Memory(), str(tmp_path / "nowhere"), foreground=True)
+
+
+def test_debug_logs_each_request(mountpoint: str, caplog: Any) -> None:
+    logger = logging.getLogger("triofuse.trace")
+    try:
+        with served(Memory(), mountpoint, debug=True) as root:
+            errno_of(os.stat, root / "absent")
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+    assert "LOOKUP nodeid=1" in caplog.text
+    assert "name='absent'" in caplog.text
+
+
+def test_the_other_operations_reach_the_program(mountpoint: str) -> None:
+    class Others(Memory):
+        def mkdir(self, path: str, mode: int) -> int:
+            self.note("mkdir", path, mode)
+            self.status[path] = {"st_mode": stat.S_IFDIR | mode}
+            return 0
+
+        def rmdir(self, path: str) -> int:
+            self.note("rmdir", path)
+            del self.status[path]
+            return 0
+
+        def mknod(self, path: str, mode: int, dev: int) -> int:
+            self.note("mknod", path, mode, dev)
+            self.status[path] = {"st_mode": mode}
+            return 0
+
+        def opendir(self, path: str) -> int:
+            self.note("opendir", path)
+            return 77
+
+        def releasedir(self, path: str, fh: int) -> int:
+            self.note("releasedir", path, fh)
+            return 0
+
+        def readdir(self, path: str, fh: int) -> list[Any]:
+            self.note("readdir", path, fh)
+            return super().readdir(path, fh)
+
+        def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+            self.note("fsyncdir", path, datasync, fh)
+            return 0
+
+        def flush(self, path: str, fh: int) -> int:
+            self.note("flush", path, fh)
+            return -errno.EDQUOT
+
+        def fsync(self, path: str, datasync: int, fh: int) -> int:
+            self.note("fsync", path, datasync, fh)
+            return 0
+
+        def fallocate(
+            self, path: str, mode: int, offset: int, size: int, fh: int
+        ) -> int:
+            self.note("fallocate", path, mode, offset, size, fh)
+            return 0
+
+    program = Others()
+    with served(program, mountpoint) as root:
+        (root / "d").mkdir(0o700)
+        os.chown(root / "d", 5, -1)
+        os.listdir(root / "d")
+        fd = os.open(root / "d", os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        (root / "d").rmdir()
+        os.mknod(root / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        fd = os.open(root / "f", os.O_RDWR | os.O_CREAT)
+        os.fdatasync(fd)
+        os.posix_fallocate(fd, 1, 2)
+        assert errno_of(os.close, fd) == errno.EDQUOT
+
+    assert program.called("mkdir") == [("/d", 0o700)]
+    assert program.called("chown") == [("/d", 5, -1)]
+    assert program.called("readdir") == [("/d", 77)]
+    assert program.called("releasedir") == [("/d", 77), ("/d", 77)]
+    assert program.called("fsyncdir") == [("/d", 0, 77)]
+    assert program.called("rmdir") == [("/d",)]
+    assert program.called("mknod") == [
+        ("/null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    ]
+    assert program.called("fsync") == [("/f", 1, 1)]
+    assert program.called("fallocate") == [("/f", 0, 1, 2, 1)]
+    assert program.called("flush") == [("/f", 1)]
+
+
+def test_attr_and_entry_timeout_are_the_kernels(mountpoint: str) -> None:
+    class Counting(Memory):
+        def getattr(self, path: str, fh: Any = None) -> dict[str, Any]:
+            self.note("getattr", path)
+            return super().getattr(path, fh)
+
+    asked = {}
+    for timeout in (0, 100):
+        program = Counting()
+        options = {"attr_timeout": timeout, "entry_timeout": timeout}
+        with served(program, mountpoint, **options) as root:
+            (root / "f").write_bytes(b"x")
+            os.stat(root / "f")
+            before = len(program.called("getattr"))
+            for _ in range(5):
+                os.stat(root / "f")
+            asked[timeout] = len(program.called("getattr")) - before
+
+    assert asked[100] == 0
+    assert asked[0] >= 5
+
+
+def test_owners_and_modes_can_be_overruled(mountpoint: str) -> None:
+    with served(Memory(), mountpoint, uid=7, gid=8, umask="027") as root:
+        (root / "f").write_bytes(b"x")
+        status = (root / "f").stat()
+
+    assert (status.st_uid, status.st_gid) == (7, 8)
+    assert stat.S_IMODE(status.st_mode) == 0o750
+
+
+def test_the_module_has_the_names_of_both() -> None:
+    assert (fuse.fuse_version_major, fuse.ENOTSUP) == (3, errno.ENOTSUP)
+    assert fuse.fuse_version_minor >= 10
+    assert all(hasattr(fuse, name) for name in fuse.__all__)
+
+
+def test_the_table_names_every_operation_and_its_test() -> None:
+    table = Path(__file__).with_name("FUSE.md").read_text()
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line[:1] == "|"][2:]
+    tests = {test.strip() for _, test in rows}
+    named = set(re.findall(r"\w+", table))
+
+    assert {test for test in tests if f"test_{test}" not in globals()} == set()
+    operations = {name for name in vars(fuse.Operations) if not name.startswith("_")}
+    assert operations - named == set()
+    assert set(fuse.__all__) - named == set()
 
 
 PROGRAM = """

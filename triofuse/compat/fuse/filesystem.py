@@ -19,6 +19,7 @@ class ProgramFilesystem(PathFilesystem):
 
     def __init__(self, store: Store, options: Options) -> None:
         super().__init__(store, threads=options.threads)
+        self.mount_options = ""  # as libfuse: who wants checks says so
         self._program = store
         self._options = options
 

@@ -40,7 +40,8 @@ class Options:
       config: The options of path filesystems.
       numbers: The settings of the session: fields of `KernelConfig`.
       foreground: Whether the process serves itself.
-      threads: How many operations run at a time.
+      threads: How many operations run at a time, in threads; 0: one at a time, in the
+        thread that mounts.
     """
 
     mount: MountOptions
@@ -75,7 +76,8 @@ class Options:
         if debug:
             _trace()
         foreground = bool(given.get("foreground")) or debug
-        threads = 1 if given.get("nothreads") else 10
+        # As in libfuse: in the thread that mounts, for objects that belong to it.
+        threads = 0 if given.get("nothreads") else 10
         # libfuse's type is "fuse", unless a subtype is given.
         mount = MountOptions.parse(",".join(words)).over(MountOptions(subtype=""))
         return cls(mount, config, numbers, foreground, threads)

@@ -163,8 +163,9 @@ class Store(Files):
 
     def getxattr(self, path: str, name: str) -> bytes:
         """Ask for an extended attribute."""
-        value: bytes = self.call("getxattr", self.text(path), self.text(name))
-        return value
+        value = self.call("getxattr", self.text(path), self.text(name))
+        # Programs for Python 2 return "" for none.
+        return value.encode() if isinstance(value, str) else bytes(value)
 
     def listxattr(self, path: str) -> list[str]:
         """Ask for the names of extended attributes."""

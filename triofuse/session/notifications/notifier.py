@@ -85,7 +85,7 @@ class SessionNotifier:
 
     @property
     def from_thread(self) -> ThreadNotifier:
-        """The same notifications as plain functions, for any thread."""
+        """The same notifications for threads."""
         self._check_now("from_thread")
         return ThreadNotifier(self._thread_sender(), self._table, self._check_now)
 
