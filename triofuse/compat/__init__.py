@@ -39,8 +39,8 @@ libfuse: ATOMIC_O_TRUNC, and READDIRPLUS for all listings.
 * A reply that the kernel would refuse is logged with the reason, and the caller gets EIO:
   more bytes than ``read`` was asked for, a mode without file type.
 * ``st_birthtime_ns`` is kept and copied, but Linux has no place for it.
-* In asyncio, trio runs as a guest of the loop: every request costs two turns of it.
+* In asyncio, trio runs as a guest of the loop, and a request takes longer than in trio.
 
 To go further, subclass `triofuse.Filesystem`: handlers are cancelled when their caller is
-killed, there are more operations, and a request costs about half.
+killed, and there are more operations.
 """

@@ -185,9 +185,8 @@ class SessionNotifier:
           nursery: For notifications that are deferred.
           read_copies: Reads all that the device has, without blocking.
         """
-        self._minor, self._nursery = minor, nursery
+        self._minor, self._nursery, self._read_copies = minor, nursery, read_copies
         self._token = trio.lowlevel.current_trio_token()
-        self._read_copies = read_copies
         self._is_socket = stat.S_ISSOCK(os.fstat(self._channel.fileno()).st_mode)
 
     @trio.lowlevel.enable_ki_protection
