@@ -8,8 +8,9 @@ from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
-from triofuse.device.mount import Mount, mount_sync
+from triofuse.device.mount import Mount
 from triofuse.device.mount_error import MountError
+from triofuse.device.mount_sync import mount_sync
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError

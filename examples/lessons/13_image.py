@@ -49,9 +49,8 @@ class FloppyFile(triofuse.File):
         self.disk.disk.flush()
 
     async def drop(self) -> None:
-        """Free the blocks, if there is no name: nobody has it open any more."""
-        if not self.disk.entry(self.slot)[0]:
-            self.disk.erase(self.slot)
+        """Free the blocks: it has no name, and nobody has it open any more."""
+        self.disk.erase(self.slot)
 
 
 class Root(AskedDirectory):

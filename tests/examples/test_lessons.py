@@ -11,12 +11,14 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from floppy import BLOCK, BLOCKS, DATA, LAST, SLOTS, Floppy
 from tests.examples.conftest import EXAMPLES, serving
+from triofuse.testing import open_kernel
 
 LESSONS = EXAMPLES / "lessons"
 
@@ -242,6 +244,22 @@ def test_a_disk_is_the_same_after_the_next_mount(lesson: Serve, tmp_path: Path) 
         assert mount.joinpath("c").stat().st_mode & 0o777 == 0o600
         assert mount.joinpath("b").read_bytes() == b"b" * 700 + bytes(800)
     check(Floppy(image), image)
+
+
+async def test_a_file_that_the_kernel_forgets_is_still_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    tree = import_module("13_image").make(tmp_path / "disk")
+    async with open_kernel(tree) as kernel:
+        await kernel.path("/a").write_bytes(b"text")  # forgets all nodes at its end
+        free = tree.disk.free
+
+        assert await kernel.path("/a").read_bytes() == b"text"
+        assert tree.disk.free == free
+
+        await kernel.path("/a").unlink()
+        await tree.told()
+        assert tree.disk.free == free + 1
 
 
 @pytest.mark.mount

@@ -1,6 +1,7 @@
 """What the tutorial shows, and what really happens.
 
-``python -m tests.examples.tutorial`` writes into examples/README.md what it sees.
+``python -m tests.examples.tutorial`` writes into examples/README.md what it sees; with
+numbers behind it, that of these lessons.
 
 The law: a block of a console is what a shell prints; one that is called ``console
 watch`` has behind each command what the kernel sends meanwhile.  ``...`` stands for
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,7 +145,11 @@ def watched(block: str, place: Path) -> Iterator[tuple[str, str]]:
                 yield command, printed.up_to_statfs()
         finally:
             run("umount mnt")
-            server.wait(timeout=20)
+            try:
+                server.wait(timeout=20)
+            finally:
+                server.kill()
+                server.wait()
 
 
 def _statfs(mountpoint: Path) -> None:
@@ -192,24 +196,28 @@ def _renewed(block: str, seen: list[str]) -> str:
     )
 
 
+def _sessions(lesson: Lesson) -> Iterator[tuple[str, list[str]]]:
+    """Yield each block of a shell, and what it prints behind each command."""
+    with tempfile.TemporaryDirectory() as place, desk(Path(place)) as run:
+        for block in lesson.blocks("console"):
+            yield block, [run(command) for command, _ in steps(block)]
+
+
+def _traces(lesson: Lesson) -> Iterator[tuple[str, list[str]]]:
+    """Yield each block of a trace, and what the kernel sends behind each command."""
+    for block in lesson.blocks("console watch"):
+        with tempfile.TemporaryDirectory() as place:
+            yield block, [lines for _, lines in watched(block, Path(place))]
+
+
 def main() -> None:
     """Write what is seen into the text."""
-    text = TEXT.read_text()
+    text, wanted = TEXT.read_text(), {int(number) for number in sys.argv[1:]}
     for lesson in lessons():
-        print(lesson.program.name, flush=True)
-        for kind in ("console", "console watch"):
-            place = Path(tempfile.mkdtemp(prefix="triofuse-"))
-            if kind == "console":
-                with desk(place) as run:
-                    for block in lesson.blocks(kind):
-                        seen = [run(command) for command, _ in steps(block)]
-                        text = text.replace(block, _renewed(block, seen))
-            for block in lesson.blocks(kind) if kind != "console" else ():
-                shutil.rmtree(place)
-                place.mkdir()
-                seen = [lines for _, lines in watched(block, place)]
+        if not wanted or lesson.number in wanted:
+            print(lesson.program.name, flush=True)
+            for block, seen in (*_sessions(lesson), *_traces(lesson)):
                 text = text.replace(block, _renewed(block, seen))
-            shutil.rmtree(place)
     TEXT.write_text(text)
 
 

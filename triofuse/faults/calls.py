@@ -65,7 +65,7 @@ class Calls:
 
     def forget(self, request: r.Forget) -> None:
         """Take lookups off a node."""
-        self.paths.forget(request.nodeid, request.nlookup)
+        self.paths.forget(request.nodeid)
         self._forget(request)
 
     def set(
@@ -119,9 +119,8 @@ class Calls:
     async def drop_caches(self, notifier: Notifier) -> None:
         """Have the kernel drop data, attributes and names."""
         try:
-            for nodeid in self.paths.nodes():
+            for nodeid, (directory, name) in list(self.paths.places.items()):
                 await notifier.inval_inode(nodeid)
-            for directory, name in self.paths.names():
                 await notifier.expire_entry(directory, name)
         except trio.EndOfChannel:
             pass  # unmounted
@@ -210,15 +209,6 @@ def _seeing_rename(paths: Paths, method: Method) -> Method:
     return call
 
 
-def _seeing_removal(paths: Paths, method: Method) -> Method:
-    async def call(request: Any) -> Any:
-        value = await method(request)
-        paths.removed(request.nodeid, request.name)
-        return value
-
-    return call
-
-
 def _seeing_listing(paths: Paths, method: Method) -> Method:
     async def call(request: r.Readdirplus) -> Any:
         listing = await method(request)
@@ -232,9 +222,11 @@ def _seeing_listing(paths: Paths, method: Method) -> Method:
 def _noted(
     paths: Paths, directory: int, listing: Iterable[DirEntry]
 ) -> Iterator[DirEntry]:
+    saw = paths.saw
     for one in listing:
-        if one.entry is not None:
-            paths.saw(directory, one.name, one.entry)
+        entry = one.entry
+        if entry is not None:
+            saw(directory, one.name, entry)
         yield one
 
 
@@ -256,7 +248,5 @@ _SEEING: Final[dict[str, Callable[[Paths, Method], Method]]] = {
     "link": _seeing_link,
     "rename": _seeing_rename,
     "rename2": _seeing_rename,
-    "unlink": _seeing_removal,
-    "rmdir": _seeing_removal,
     "readdirplus": _seeing_listing,
 }

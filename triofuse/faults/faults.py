@@ -31,7 +31,7 @@ from triofuse.filesystem.requests import Forget
 __all__ = ["Faults"]
 
 #: Seconds to wait until the kernel has dropped its caches.
-_DROPPED_WITHIN: Final = 2.0
+_DROPPED_WITHIN: Final = 10.0
 
 
 class Faults(Layer):

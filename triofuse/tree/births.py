@@ -35,15 +35,17 @@ async def inherited(
     A default access list stands in for the umask, and goes on to directories.
     """
     xattrs: dict[str, bytes] = {}
-    default = await _default_list(directory)
+    default = None
+    if directory.xattrs or overrides(directory.node, "getxattr"):
+        default = await directory.node.getxattr(acl.DEFAULT)
     if default is None or stat.S_ISLNK(mode):
         mode &= ~umask
     else:
-        access = acl.Acl.decode(default).inherit(mode)
+        access = acl.Acl.decode(bytes(default)).inherit(mode)
         if access.names_somebody:
             xattrs[acl.ACCESS] = access.encode()
         if stat.S_ISDIR(mode):
-            xattrs[acl.DEFAULT] = default
+            xattrs[acl.DEFAULT] = bytes(default)
         mode = mode & ~_PERMISSIONS | access.permissions
     gid = request.gid
     if directory.attr.mode & stat.S_ISGID:
@@ -63,13 +65,6 @@ async def inherited(
         btime_ns=now,
     )
     return new, xattrs
-
-
-async def _default_list(directory: Inode) -> bytes | None:
-    if not directory.xattrs and not overrides(directory.node, "getxattr"):
-        return None
-    value = await directory.node.getxattr(acl.DEFAULT)
-    return None if value is None else bytes(value)
 
 
 async def save_upkeep(directory: Inode, child: Inode) -> None:

@@ -23,8 +23,19 @@ Child: TypeAlias = Union[Node, str, bytes, "Mapping[str, Child]"]
 class Directory(FolderNode, MutableMapping[str, Node]):
     """A directory that holds its children: a mapping of names to nodes.
 
-    Set and delete names to change it, from any task.  Clients see that at once, or as
-    soon as the kernel has been told of names that it knew: see ``Tree.told``.
+    Set and delete names to change it, from any task::
+
+        root["name"] = File("contents")  # or "contents", or {"a": "directory"}
+        del root["name"]
+        root.move("old", elsewhere, "new")
+
+    Clients see that at once, or as soon as the kernel has been told of names that it
+    knew: see ``Tree.told``.  A node that is taken out and not put in again before the
+    next checkpoint is dropped (`drop`), and all that is below it.  One node may have
+    several names: hard links.
+
+    To permit only some of what clients do, override `make`, `link`, `unlink` and
+    `rename`; each ends in ``return await super().make(...)`` or raises an error.
 
     Args:
       children: What is in it.  For a node may stand the contents of a file, as bytes
@@ -184,7 +195,8 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         """Give a name to a node, in place of the node that has it."""
         mine, inode = inode_of(self), inode_of(node)
         check_name(name)
-        self._check_child(name, node, inode)
+        if inode.owner is not None or isinstance(node, FolderNode):
+            self._check_child(name, node, inode)
         if name in self._children:
             self._take(name)
         if inode.owner is not mine.owner and mine.owner is not None:

@@ -29,7 +29,15 @@ class File(Node, kind=True):
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
     from elsewhere, and `write` and `truncate` to have them changed there; or `open` to
-    return an object that has these methods, as long as the file is open.
+    return an object that has these methods, as long as the file is open::
+
+        class Remote(File):
+            async def read(self, size, offset):
+                return await client.get(self.url, offset, size)
+
+        Remote(stat=Stat(size=1234), valid=60)
+
+    What a class leaves out is answered as POSIX says: EROFS, EOPNOTSUPP, ENOTTY.
 
     Args:
       content: What is in it: bytes, or text, which is encoded in UTF-8.
@@ -51,8 +59,8 @@ class File(Node, kind=True):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
-        check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
+        check_type(data, bytes, "the content of a File is bytes or str")
         self._content: bytes | SparseFile = data
         opens = overrides(self, "open") and not data
         #: Whether the contents are in memory.

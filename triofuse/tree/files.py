@@ -27,7 +27,6 @@ from triofuse.filesystem.replies import Buffer, Entry, FileData, FileLock, Opene
 from triofuse.tree import xattrs
 from triofuse.tree.attributes import Attributes, drop_privileges
 from triofuse.tree.births import inherited, save_written
-from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
 from triofuse.tree.folder import FolderNode
 from triofuse.tree.handle import Broken, Handle
@@ -66,7 +65,7 @@ class Files(Names, Listings, Attributes):
         directory, node = self._folder(request.nodeid)
         self._check_writable(node)
         new, lists = await inherited(directory, request, request.mode, request.umask, 0)
-        if isinstance(node, Directory):
+        if node.HOLDS:
             self._check_space("", *lists, nodes=1)
         child = await node.make("", new, None)
         inode = self._known(directory, "", child)
@@ -167,7 +166,8 @@ class Files(Names, Listings, Attributes):
                 await self._unhide(inode, *inode.hidden)
             if not inode.nlookup:
                 self._let_go(inode)
-            await self._ending.finish()
+            if self._ending.is_due:
+                await self._ending.finish()
 
     async def _unhide(self, inode: Inode, directory: Inode, name: str) -> None:
         """Remove what a store kept although it had lost its name."""

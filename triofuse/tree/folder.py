@@ -86,8 +86,21 @@ class AskedDirectory(FolderNode):
     """A directory that is asked for its children each time; subclass it.
 
     For stores: a database, an archive, a server.  `lookup` and `entries` are what it
-    cannot do without.  Give the nodes keys, so that two objects of the same thing are
-    the same inode; without a key the directory and the name are it.
+    cannot do without::
+
+        class Folder(AskedDirectory):
+            async def lookup(self, name):
+                row = await db.find(self.id, name)
+                return None if row is None else node_of(row)
+
+            async def entries(self):
+                async for row in db.list(self.id):
+                    yield row.name, node_of(row)
+
+    Give the nodes keys, so that two objects of the same thing are the same inode; then
+    a newer object takes the place of the older one.  Without a key the directory and
+    the name are the identity.  With `make`, `link`, `unlink` and `rename` clients may
+    change it; what is left out answers EROFS.  `save` keeps attributes.
 
     Args:
       set_aside: Whether a file that loses its last name while it is open is renamed

@@ -165,6 +165,10 @@ class Inode(KeptEntry):
 
     def remove_place(self, parent: Inode, name: str) -> None:
         """Note that a name is gone."""
+        if self.more_places is None:
+            if self.name == name and self.parent is parent:
+                self.parent, self.name = None, ""
+            return
         left = [place for place in self.places() if place != (parent, name)]
         self.parent, self.name = left[0] if left else (None, "")
         self.more_places = left[1:] or None

@@ -58,6 +58,14 @@ def overrides(node: Node, method: str) -> bool:
     return method in type(node).OWN
 
 
+def _check_key(key: object) -> None:
+    try:
+        hash(key)
+    except TypeError:
+        message = f"a key is a number, a str or another constant, not {key!r:.80}"
+        raise TypeError(message) from None
+
+
 class Node:
     """A file, directory or link in a tree: the base of all kinds.
 
@@ -105,18 +113,15 @@ class Node:
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
-        check_type(stat, Stat | None, "stat= is a Stat, Stat(mode=0o644) for instance")
         if stat is not None:
-            check_stat(stat)
-        try:
-            hash(key)
-        except TypeError:
-            message = f"a key is a number, a str or another constant, not {key!r:.80}"
-            raise TypeError(message) from None
+            check_type(stat, Stat, "stat= is a Stat, Stat(mode=0o644) for instance")
+        if key is not None:
+            _check_key(key)
         refreshed = overrides(self, "refresh")
         if valid is None:
             valid = _REFRESHED if refreshed else math.inf
-        attr = new_attr(self.KIND, stat, self._permissions())
+        given = stat is not None and stat.mode is not None
+        attr = new_attr(self.KIND, stat, 0 if given else self._permissions())
         attr.attr_valid = valid
         self._inode = Inode(attr=attr, node=self, key=key, valid=valid)
         self._inode.charged = self._cost()

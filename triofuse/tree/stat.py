@@ -76,6 +76,11 @@ class Stat:
         )
 
 
+#: The bits of a mode without its type.
+_MODES = 0o7777
+
+_TYPES = {int, type(None)}
+
 _FIELDS = tuple(field.name for field in attrs.fields(Stat))
 
 #: Attributes that are plain copies: ``mode`` keeps its type, ``blocks`` follows ``size``.
@@ -91,24 +96,50 @@ def new_attr(kind: int, given: Stat | None, permissions: int) -> FileAttr:
       given: What the author says.
       permissions: The default permissions.
     """
-    now = time.time_ns()
-    attr = FileAttr(
-        ino=0,
-        mode=kind | permissions,
-        nlink=2 if kind == stat.S_IFDIR else 0,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        atime_ns=now,
-        mtime_ns=now,
-        ctime_ns=now,
+    nlink = 2 if kind == stat.S_IFDIR else 0
+    if given is None:
+        now = time.time_ns()
+        return FileAttr(
+            0,
+            kind | permissions,
+            nlink,
+            uid=os.getuid(),
+            gid=os.getgid(),
+            atime_ns=now,
+            mtime_ns=now,
+            ctime_ns=now,
+        )
+    check_stat(given)
+    mode, size, mtime = given.mode, given.size or 0, given.mtime_ns
+    if mode is None:
+        mode = permissions
+    elif mode > _MODES:
+        check_kind(kind, mode)
+    if mtime is None:
+        mtime = time.time_ns()
+    return FileAttr(
+        0,
+        kind | mode & _MODES,
+        nlink if given.nlink is None else given.nlink,
+        size,
+        -(-size // BLOCK) if given.blocks is None else given.blocks,
+        os.getuid() if given.uid is None else given.uid,
+        os.getgid() if given.gid is None else given.gid,
+        given.rdev or 0,
+        mtime if given.atime_ns is None else given.atime_ns,
+        mtime,
+        mtime if given.ctime_ns is None else given.ctime_ns,
+        given.btime_ns,
+        4096 if given.blksize is None else given.blksize,
     )
-    if given is not None:
-        apply(attr, given)
-        if given.mtime_ns is not None and given.ctime_ns is None:
-            attr.ctime_ns = given.mtime_ns
-        if given.mtime_ns is not None and given.atime_ns is None:
-            attr.atime_ns = given.mtime_ns
-    return attr
+
+
+def check_kind(kind: int, mode: int) -> None:
+    """Raise ValueError if the file type in a mode is another one."""
+    if stat.S_IFMT(mode) not in (0, kind):
+        told, is_ = stat.filemode(mode)[0], stat.filemode(kind)[0]
+        message = f"mode {mode:#o} is of type {told!r}, the node {is_!r}"
+        raise ValueError(message)
 
 
 def apply(attr: FileAttr, changes: Stat) -> None:
@@ -118,11 +149,7 @@ def apply(attr: FileAttr, changes: Stat) -> None:
       ValueError: The file type of ``changes.mode`` is another one.
     """
     if changes.mode is not None:
-        kind = stat.S_IFMT(changes.mode)
-        if kind and kind != stat.S_IFMT(attr.mode):
-            told, is_ = stat.filemode(changes.mode)[0], stat.filemode(attr.mode)[0]
-            message = f"mode {changes.mode:#o} is of type {told!r}, the node {is_!r}"
-            raise ValueError(message)
+        check_kind(stat.S_IFMT(attr.mode), changes.mode)
         attr.mode = stat.S_IFMT(attr.mode) | stat.S_IMODE(changes.mode)
     if changes.size is not None:
         attr.size = changes.size
@@ -141,7 +168,10 @@ def check_stat(changes: Stat) -> None:
       TypeError: One is no int, a time in seconds for instance.
       ValueError: One is negative that cannot be.
     """
-    for name, value in zip(_FIELDS, _all(changes), strict=True):
+    values = _all(changes)
+    if set(map(type, values)) <= _TYPES and (changes.size or 0) >= 0:
+        return  # nearly always
+    for name, value in zip(_FIELDS, values, strict=True):
         if value is None:
             continue
         if type(value) is not int and not isinstance(value, int):

@@ -19,7 +19,7 @@ from triofuse.filesystem.replies import Entry, FileAttr
 from triofuse.filesystem.requests import Forget
 from triofuse.posix.space import Space
 from triofuse.tree.changes import Changes
-from triofuse.tree.directory import adopt
+from triofuse.tree.directory import Directory, adopt
 from triofuse.tree.ending import Ending
 from triofuse.tree.file import File
 from triofuse.tree.folder import AskedDirectory, FolderNode
@@ -34,6 +34,9 @@ from triofuse.tree.stat import Stat, check_stat
 __all__ = ["Table"]
 
 ROOT = 1
+
+#: What the kernel is told of names that are absent until the tree says otherwise.
+_ABSENT = Entry.negative(math.inf)
 
 #: Absent names that the kernel may keep at a time; it asks again for others.
 _MAX_ABSENT = 10_000
@@ -124,6 +127,12 @@ class Table(Filesystem):
         if inode.nlookup or inode.attr.ino == ROOT:
             self._changes.data(inode.attr.ino)
 
+    def outdated(self, inode: Inode) -> None:
+        """Have the attributes of what a store has asked for again."""
+        if inode.valid < math.inf:
+            inode.fresh_until = -math.inf
+        self.attributes_changed(inode)
+
     def name_changed(self, directory: Inode, name: str, child: Inode | None) -> None:
         """Have the kernel drop a name, if it was told of it."""
         parent = directory.attr.ino
@@ -179,6 +188,9 @@ class Table(Filesystem):
     async def _child(self, directory: Inode, name: str) -> Inode | None:
         """Return the inode of a name, from memory or from the store."""
         node = directory.node
+        if type(node) is Directory:  # it need not be awaited
+            held = node._children.get(name)  # noqa: SLF001  (its friend)
+            return None if held is None else inode_of(held)
         assert isinstance(node, FolderNode)
         child = await node.lookup(name)
         return None if child is None else self._known(directory, name, child)
@@ -248,12 +260,10 @@ class Table(Filesystem):
         """Return what the kernel is told of a name that is not there."""
         if len(self._absent) >= _MAX_ABSENT:
             raise FuseError(errno.ENOENT)
-        valid = math.inf
         if isinstance(directory.node, AskedDirectory):
-            valid = directory.valid
-        else:
-            self._absent.add((directory.attr.ino, name))
-        return Entry.negative(valid)
+            return Entry.negative(directory.valid)
+        self._absent.add((directory.attr.ino, name))
+        return _ABSENT
 
     def forget(self, request: Forget) -> None:
         """Take lookups off an inode."""
