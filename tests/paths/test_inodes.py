@@ -74,12 +74,15 @@ class Walk:
 
     def check(self) -> None:
         """Check that each inode with a name has the path that leads to it."""
+        left = set(self.table.numbered)
         below: list[tuple[int, str]] = [(1, "/")]
         while below:
             nodeid, path = below.pop()
+            left.discard(nodeid)
             assert self.table.numbered[nodeid].path_now() == path
             for name, child in self.names[nodeid].items():
                 below.append((child, f"{path.rstrip('/')}/{name}"))
+        assert {self.table.numbered[nodeid].path_now() for nodeid in left} <= {""}
 
 
 @given(STEPS)

@@ -99,6 +99,12 @@ class _NoPatience(Patience):
 _NO_PATIENCE = _NoPatience()
 
 
+def _at_least_one(_: object, __: object, limit: int) -> None:
+    if limit < 1:
+        message = f"limit is the most threads at a time, 1 or more, not {limit}"
+        raise ValueError(message)
+
+
 @attrs.define(eq=False)
 class Threads:
     """Runs plain functions in threads, at most ``limit`` at a time.
@@ -110,7 +116,7 @@ class Threads:
       running: The number of functions that run.
     """
 
-    limit: int = attrs.field(default=_DEFAULT_LIMIT)
+    limit: int = attrs.field(default=_DEFAULT_LIMIT, validator=_at_least_one)
     running: int = attrs.field(default=0, init=False)
     #: Functions that have returned at once, since the loop last went round.
     _quick: int = attrs.field(default=0, init=False, repr=False)
@@ -120,12 +126,6 @@ class Threads:
     _idle: trio.lowlevel.ParkingLot = attrs.field(
         factory=trio.lowlevel.ParkingLot, init=False, repr=False
     )
-
-    @limit.validator
-    def _check_limit(self, _: object, limit: int) -> None:
-        if limit < 1:
-            message = f"limit is the most threads at a time, 1 or more, not {limit}"
-            raise ValueError(message)
 
     async def run(
         self,
@@ -282,15 +282,16 @@ class _Call:
     def end(self) -> None:
         """Settle, and wake the task."""
         self.threads.give_back()
-        outcome = self.outcome
+        outcome: Any = self.outcome
         if self.settle is not None:
             outcome = _with_caller(outcome, awaited=self.task is not None)
             try:
                 outcome = Outcome(self.settle(outcome))
             except BaseException as exc:  # noqa: BLE001  (raised in the task)
                 outcome = Outcome(None, exc)
+        wake: Callable[..., None] = trio.lowlevel.reschedule
         if self.task is not None:
-            trio.lowlevel.reschedule(self.task, outcome)
+            wake(self.task, outcome)
 
 
 def _with_caller(outcome: Any, *, awaited: bool) -> Outcome:
