@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Self, Unpack
 
 import attrs
@@ -31,7 +32,7 @@ from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
 from triofuse.session.control.cleanup import clean_up, close_when_cancelled, destroy
 from triofuse.session.control.deadlines import Deadlines, limits_of
-from triofuse.session.control.ending import Ending
+from triofuse.session.control.ending import Ending, end_after
 from triofuse.session.control.life import start_life
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
@@ -326,7 +327,8 @@ class Session:
             self.max_handlers,
             self.busy_poll,
         )
-        self._ending.drain = handlers.drain
+        ending, place = self._ending, shown(self.mountpoint)
+        ending.drain = handlers.drain
         self.notifier.start(agreement.minor, nursery, handlers.read_copies)
         if self.notifier.can_resend:
             receiver.request_resend = handlers.request_resend
@@ -337,27 +339,11 @@ class Session:
             nursery.start_soon(deadlines.enforce)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._end, handlers, deadlines, life, watchdog)
+        say = partial(_log.info, "the connection of %s has ended", place)
+        ends = (say, self.notifier.end, ending.unmounted, deadlines.stop, life.cancel)
+        nursery.start_soon(end_after, handlers.over, watchdog.stop, ends)
         handlers.start()
         return life
-
-    async def _end(
-        self,
-        handlers: Handlers,
-        deadlines: Deadlines,
-        life: trio.CancelScope,
-        watchdog: Watchdog,
-    ) -> None:
-        """Wait until the connection has ended, then end the other tasks."""
-        try:
-            await handlers.over.wait()
-        finally:
-            watchdog.stop()
-        _log.info("the connection of %s has ended", shown(self.mountpoint))
-        self.notifier.end()
-        self._ending.unmounted()
-        deadlines.stop()
-        life.cancel()
 
     def _limit_releases(self, seconds: float) -> None:
         if self._handlers is not None:
