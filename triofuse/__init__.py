@@ -3,8 +3,9 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocking import blocking
 from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
-from triofuse.backend.threads import Threads, blocking
+from triofuse.backend.threads import Threads
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError

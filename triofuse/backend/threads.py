@@ -1,4 +1,4 @@
-"""Plain functions in threads: `Threads` and `blocking`.
+"""Plain functions in threads: `Threads`.
 
 The law: a caller that is cancelled continues at once.  Its thread runs to the end, and
 keeps its place until then.
@@ -10,21 +10,15 @@ short moment in the loop's own thread, where that has been worth it before.
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any
 
 import attrs
 import trio
 
-__all__ = ["Outcome", "Patience", "Settle", "Threads", "blocking"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-S = TypeVar("S")
-C = TypeVar("C", bound=type)
+__all__ = ["Outcome", "Patience", "Settle", "Threads"]
 
 #: Seconds that the loop waits for a function that may return at once: if nothing else
 #: runs, and otherwise.
@@ -99,6 +93,12 @@ class _NoPatience(Patience):
 _NO_PATIENCE = _NoPatience()
 
 
+def _at_least_one(_: object, __: object, limit: int) -> None:
+    if limit < 1:
+        message = f"limit is the most threads at a time, 1 or more, not {limit}"
+        raise ValueError(message)
+
+
 @attrs.define(eq=False)
 class Threads:
     """Runs plain functions in threads, at most ``limit`` at a time.
@@ -110,7 +110,7 @@ class Threads:
       running: The number of functions that run.
     """
 
-    limit: int = attrs.field(default=_DEFAULT_LIMIT)
+    limit: int = attrs.field(default=_DEFAULT_LIMIT, validator=_at_least_one)
     running: int = attrs.field(default=0, init=False)
     #: Functions that have returned at once, since the loop last went round.
     _quick: int = attrs.field(default=0, init=False, repr=False)
@@ -120,12 +120,6 @@ class Threads:
     _idle: trio.lowlevel.ParkingLot = attrs.field(
         factory=trio.lowlevel.ParkingLot, init=False, repr=False
     )
-
-    @limit.validator
-    def _check_limit(self, _: object, limit: int) -> None:
-        if limit < 1:
-            message = f"limit is the most threads at a time, 1 or more, not {limit}"
-            raise ValueError(message)
 
     async def run(
         self,
@@ -282,15 +276,16 @@ class _Call:
     def end(self) -> None:
         """Settle, and wake the task."""
         self.threads.give_back()
-        outcome = self.outcome
+        outcome: Any = self.outcome
         if self.settle is not None:
             outcome = _with_caller(outcome, awaited=self.task is not None)
             try:
                 outcome = Outcome(self.settle(outcome))
             except BaseException as exc:  # noqa: BLE001  (raised in the task)
                 outcome = Outcome(None, exc)
+        wake: Callable[..., None] = trio.lowlevel.reschedule
         if self.task is not None:
-            trio.lowlevel.reschedule(self.task, outcome)
+            wake(self.task, outcome)
 
 
 def _with_caller(outcome: Any, *, awaited: bool) -> Outcome:
@@ -303,89 +298,3 @@ def _with_caller(outcome: Any, *, awaited: bool) -> Outcome:
 
 def _kept(argument: Any) -> Any:
     return bytes(argument) if type(argument) is memoryview else argument
-
-
-_default_threads = Threads()
-
-
-@overload
-def blocking(method: C, /) -> C: ...
-@overload
-def blocking(
-    method: Callable[Concatenate[S, P], T], /
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]: ...
-@overload
-def blocking(*, threads: Threads) -> _Blocking: ...
-def blocking(method: Any = None, /, *, threads: Threads = _default_threads) -> Any:
-    """Have a plain method run in a thread, so that it may block.
-
-    The result is an async method.  Its caller can be cancelled and continues at once;
-    the thread runs to the end::
-
-        class Row(triofuse.File):
-            @triofuse.blocking
-            def read(self, size: int, offset: int) -> bytes:
-                return self.database.read(self.key, size, offset)
-
-    Before a class it stands for all of its plain methods that override async ones.
-
-    Args:
-      method: The method, or the class.
-      threads: How many run at a time, for all methods with the same object:
-        ``one = Threads(1)`` and ``@blocking(threads=one)``.  The default is 40 for
-        the whole program.
-    """
-    if method is None:
-        return _Blocking(threads)
-    return _Blocking(threads)(method)
-
-
-@attrs.frozen
-class _Blocking:
-    """The decorator `blocking` with its threads."""
-
-    threads: Threads
-
-    @overload
-    def __call__(self, method: C, /) -> C: ...
-    @overload
-    def __call__(
-        self, method: Callable[Concatenate[S, P], T], /
-    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]: ...
-    def __call__(self, method: Any, /) -> Any:
-        if isinstance(method, type):
-            return self._class(method)
-        _check_plain(method)
-        run = functools.partial(self.threads.run, patience=Patience())
-
-        @functools.wraps(method)
-        async def in_thread(*arguments: Any, **keywords: Any) -> Any:
-            function = functools.partial(method, **keywords) if keywords else method
-            return await run(function, *arguments)
-
-        return in_thread
-
-    def _class(self, cls: type) -> type:
-        for name, function in list(vars(cls).items()):
-            inherited = [getattr(base, name, None) for base in cls.__mro__[1:]]
-            if (
-                inspect.isfunction(function)
-                and not inspect.iscoroutinefunction(function)
-                and any(map(inspect.iscoroutinefunction, inherited))
-            ):
-                setattr(cls, name, self(function))
-        return cls
-
-
-def _check_plain(method: object) -> None:
-    """Raise TypeError for what cannot run in a thread."""
-    name = getattr(method, "__name__", repr(method))
-    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
-        message = f"{name}() is async; @blocking is for plain methods: write 'def'"
-        raise TypeError(message)
-    if inspect.isgeneratorfunction(method):
-        message = f"{name}() has a yield: it would run in no thread; return a list"
-        raise TypeError(message)
-    if not callable(method):
-        message = f"@blocking is put before a method or a class, not {name}"
-        raise TypeError(message)
