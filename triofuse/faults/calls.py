@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from typing import Any, Final
 
+import attrs
 import trio
 
 from triofuse.faults.names import OPERATIONS
@@ -161,12 +162,11 @@ def _uncached(value: Any) -> Any:
     """Have the kernel ask again for names and attributes each time."""
     if isinstance(value, tuple):
         return (_uncached(value[0]), value[1])
-    value = copy.copy(value)
-    if isinstance(value, Entry):
-        value.entry_valid = 0
-        value.attr = _uncached(value.attr)
-    elif isinstance(value, FileAttr):
-        value.attr_valid = 0
+    if isinstance(value, Entry):  # made anew: one that is kept may be encoded already
+        attr = _uncached(value.attr)
+        return Entry(attr, value.nodeid, value.generation, entry_valid=0)
+    if isinstance(value, FileAttr):
+        return attrs.evolve(value, attr_valid=0)
     return value
 
 
