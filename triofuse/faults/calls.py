@@ -84,6 +84,8 @@ class Calls:
             method = inner
             if ruled & _NAMES and name in _ENTRIES | {"getattr", "statx", "setattr"}:
                 method = _changed(method, _uncached)
+            if ruled & _NAMES and name == "readdirplus":
+                method = _changed(method, _uncached_listing)
             if name in _OPENING and (log or ruled & {"read", "flush"}):
                 clear = int(OpenFlags.NOFLUSH)
                 if "read" in ruled:
@@ -168,6 +170,18 @@ def _uncached(value: Any) -> Any:
     if isinstance(value, FileAttr):
         return attrs.evolve(value, attr_valid=0)
     return value
+
+
+def _uncached_listing(listing: Any) -> Any:
+    """Do likewise for what a listing tells of names."""
+
+    def change(one: DirEntry) -> DirEntry:
+        entry = None if one.entry is None else _uncached(one.entry)
+        return DirEntry(one.name, one.ino, one.mode, one.offset, entry)
+
+    if isinstance(listing, AsyncIterable):
+        return (change(one) async for one in listing)
+    return (change(one) for one in listing)
 
 
 # --- What operations tell of names
