@@ -377,6 +377,19 @@ def test_rules_for_names_are_not_hidden_by_the_kernels_caches(disk: Disk) -> Non
 
 
 @pytest.mark.mount
+def test_a_listing_does_not_hide_names_from_rules(disk: Disk) -> None:
+    (disk / "sub").mkdir()
+    (disk / "sub/x").touch()
+    disk.power_cut(keep=lambda change: True)
+
+    rule = disk.fail("getattr", errno.EACCES, path="x")
+    assert os.listdir(disk / "sub") == ["x"]
+    with fails(errno.EACCES):
+        (disk / "sub/x").stat()
+    assert rule.done == 1
+
+
+@pytest.mark.mount
 def test_a_read_is_short(disk: Disk) -> None:
     (disk / "x").write_text("hello")
     disk.short("read", 2)

@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from typing import Any, Final
 
+import attrs
 import trio
 
 from triofuse.faults.names import OPERATIONS
@@ -83,6 +84,8 @@ class Calls:
             method = inner
             if ruled & _NAMES and name in _ENTRIES | {"getattr", "statx", "setattr"}:
                 method = _changed(method, _uncached)
+            if ruled & _NAMES and name == "readdirplus":
+                method = _changed(method, _uncached_listing)
             if name in _OPENING and (log or ruled & {"read", "flush"}):
                 clear = int(OpenFlags.NOFLUSH)
                 if "read" in ruled:
@@ -161,13 +164,24 @@ def _uncached(value: Any) -> Any:
     """Have the kernel ask again for names and attributes each time."""
     if isinstance(value, tuple):
         return (_uncached(value[0]), value[1])
-    value = copy.copy(value)
-    if isinstance(value, Entry):
-        value.entry_valid = 0
-        value.attr = _uncached(value.attr)
-    elif isinstance(value, FileAttr):
-        value.attr_valid = 0
+    if isinstance(value, Entry):  # made anew: one that is kept may be encoded already
+        attr = _uncached(value.attr)
+        return Entry(attr, value.nodeid, value.generation, entry_valid=0)
+    if isinstance(value, FileAttr):
+        return attrs.evolve(value, attr_valid=0)
     return value
+
+
+def _uncached_listing(listing: Any) -> Any:
+    """Do likewise for what a listing tells of names."""
+
+    def change(one: DirEntry) -> DirEntry:
+        entry = None if one.entry is None else _uncached(one.entry)
+        return DirEntry(one.name, one.ino, one.mode, one.offset, entry)
+
+    if isinstance(listing, AsyncIterable):
+        return (change(one) async for one in listing)
+    return (change(one) for one in listing)
 
 
 # --- What operations tell of names

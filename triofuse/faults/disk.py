@@ -52,11 +52,11 @@ class Disk(Faults):
 
     Args:
       content: What is on it from the start, as for `Directory`.
-      size: Its size, bytes.  Default: half of the memory.
+      size: Its size, bytes.
     """
 
     def __init__(
-        self, content: dict[str, Child] | None = None, *, size: int | None = None
+        self, content: dict[str, Child] | None = None, *, size: int = 1 << 30
     ) -> None:
         self._size = size
         self._mount: BackgroundMount | None = None
