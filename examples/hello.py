@@ -1,20 +1,17 @@
 """The smallest useful filesystem: one directory with one file to read.
 
-Run ``python examples/hello.py MOUNTPOINT``, read ``MOUNTPOINT/hello`` from another
-terminal, and end with Ctrl-C.  It leaves out whatever changes anything: clients
+Run ``python examples/hello.py MOUNTPOINT``, read ``MOUNTPOINT/hello``, and end it with
+``umount MOUNTPOINT``; with ``--debug`` see each request.  It leaves out whatever changes anything: clients
 get "Read-only file system".
 """
 
-import argparse
 import errno
-import logging
-import stat
 
 import triofuse
 
 TEXT = b"Hello from trio!\n"
-ROOT = triofuse.FileAttr(ino=1, mode=stat.S_IFDIR | 0o755, nlink=2)
-HELLO = triofuse.FileAttr(ino=2, mode=stat.S_IFREG | 0o444, size=len(TEXT))
+ROOT = triofuse.FileAttr.directory(1)
+HELLO = triofuse.FileAttr.file(2, size=len(TEXT), mode=0o444)
 
 
 class Hello(triofuse.Filesystem):
@@ -35,18 +32,5 @@ class Hello(triofuse.Filesystem):
         return TEXT[request.offset : request.offset + request.size]
 
 
-def main() -> None:
-    """Mount where the command line says, and serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("mountpoint")
-    parser.add_argument("-o", metavar="OPTIONS", default="", help="as of mount(8)")
-    parser.add_argument("--debug", action="store_true", help="log every request")
-    args = parser.parse_args()
-    if args.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    options = triofuse.MountOptions.parse(args.o)
-    triofuse.run(Hello(), args.mountpoint, options)
-
-
 if __name__ == "__main__":
-    main()
+    triofuse.main(Hello)

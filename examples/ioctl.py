@@ -1,7 +1,7 @@
 """Commands of ioctl(2): on a file and on a directory, in both directions, of any size.
 
-Run ``python examples/ioctl.py MOUNTPOINT``, and ``python examples/ioctl.py MOUNTPOINT
---client`` in another terminal: it calls every command and says what came back.
+Run ``python examples/ioctl.py MOUNTPOINT``, and ``python examples/ioctl.py
+--client MOUNTPOINT``: it calls every command and says what came back.
 
 The number of a command says which way its data goes and how many bytes they are; the
 kernel copies exactly these, and the filesystem never sees an address of the caller's.
@@ -9,13 +9,12 @@ The other way, where the filesystem asks for memory of the caller's by address, 
 character devices (CUSE) only.  It leaves out writing: ``text`` changes by ioctl alone.
 """
 
-import argparse
 import errno
 import fcntl
-import logging
 import os
 import stat
 import struct
+import sys
 
 import triofuse
 
@@ -161,22 +160,8 @@ def client(mountpoint: str) -> None:
     print("label now:", get_label(directory))
 
 
-def main() -> None:
-    """Mount where the command line says, or call what is mounted there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("mountpoint")
-    parser.add_argument("--client", action="store_true", help="call what is mounted")
-    parser.add_argument("-o", metavar="OPTIONS", default="", help="as of mount(8)")
-    parser.add_argument("--debug", action="store_true", help="log every request")
-    args = parser.parse_args()
-    if args.client:
-        client(args.mountpoint)
-        return
-    if args.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    options = triofuse.MountOptions.parse(args.o)
-    triofuse.run(Commands(), args.mountpoint, options)
-
-
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--client"]:
+        client(sys.argv[2])
+    else:
+        triofuse.main(Commands)

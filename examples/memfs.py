@@ -25,19 +25,15 @@ back from the kernel's cache.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import gc
 import itertools
-import logging
 import math
 import os
 import secrets
 import stat
 import sys
 from collections.abc import Iterable
-
-import attrs
 
 import triofuse
 from memory.inodes import ROOT, Nodes
@@ -66,6 +62,8 @@ class MemFS(triofuse.Filesystem):
       size: Bytes that it can take; by default half of the machine's memory.
       valid: Seconds for which the kernel may keep names and attributes.
     """
+
+    mount_options = "default_permissions"
 
     def __init__(self, size: int | None = None, valid: float = VALID) -> None:
         self._nodes = Nodes(Space.of(size), valid)
@@ -378,27 +376,18 @@ def _dir_entry(link: Link, entry: Entry | None = None) -> DirEntry:
     return DirEntry(link.name, attr.ino, attr.mode, link.cookie, entry)
 
 
-def main() -> None:
-    """Keep files for as long as the filesystem is mounted."""
-    parser = argparse.ArgumentParser(description="Mount a filesystem in memory.")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
-    parser.add_argument("-o", metavar="OPTIONS", default="", dest="options")
-    parser.add_argument("--size", type=int, help="most bytes of all that is kept")
-    parser.add_argument("--debug", action="store_true", help="log each request")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO)
-    options = attrs.evolve(
-        triofuse.MountOptions.parse(args.options),
-        fsname="memfs",
-        subtype="triofuse",
-        default_permissions=True,
-    )
+def make(size: int | None = None) -> MemFS:
+    """Keep files in memory, for as long as the filesystem is mounted.
+
+    Args:
+      size: Most bytes of all that is kept; by default half of the machine's memory.
+    """
     # Nodes live long and make no cycles.  To look for some among a million of them
     # would hold everybody up for a second each time; the young are looked at as ever.
     if sys.implementation.name == "cpython":
         gc.set_threshold(*gc.get_threshold()[:2], 1 << 30)
-    triofuse.run(MemFS(args.size), args.mountpoint, options)
+    return MemFS(size)
 
 
 if __name__ == "__main__":
-    main()
+    triofuse.main(make)

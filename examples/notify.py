@@ -7,9 +7,7 @@ and ``odd``, which is there in odd seconds only, comes and goes.  It leaves out 
 does not change.
 """
 
-import argparse
 import errno
-import logging
 import stat
 import time
 
@@ -45,7 +43,7 @@ class ClockFS(triofuse.Filesystem):
         return triofuse.FileAttr(nodeid, mode, size=size, attr_valid=HOUR)
 
     async def run(self) -> None:
-        """Go on, for ever, and tell the kernel what changes."""
+        """Go on beside the requests, and tell the kernel what changes."""
         while True:
             await trio.sleep(1 - time.time() % 1)
             await self.go_to(int(time.time()))
@@ -90,18 +88,5 @@ class ClockFS(triofuse.Filesystem):
         return text[request.offset : request.offset + request.size]
 
 
-def main() -> None:
-    """Mount where the command line says, and serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("mountpoint")
-    parser.add_argument("-o", metavar="OPTIONS", default="", help="as of mount(8)")
-    parser.add_argument("--debug", action="store_true", help="log every request")
-    args = parser.parse_args()
-    if args.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    options = triofuse.MountOptions.parse(args.o)
-    triofuse.run(ClockFS(), args.mountpoint, options)
-
-
 if __name__ == "__main__":
-    main()
+    triofuse.main(ClockFS)

@@ -26,23 +26,21 @@ past a quota (mirror/credentials.py), no descriptors that others need (mirror/sh
 It leaves out locks against users of SOURCE itself: a lock that is waited for would
 have to wait in a thread, for ever perhaps, so the kernel keeps those of the mount.
 Changes of attributes in SOURCE itself may show a second late, and what a mapping has
-changed shows with ``--no-passthrough`` when it is synced or unmapped.  Root keeps to
+changed shows with ``-o nopassthrough`` when it is synced or unmapped.  Root keeps to
 quotas where the kernel writes itself.  Other filesystems mounted in SOURCE are shown
 too, and their inode numbers may be the same as those of SOURCE.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
-import logging
 import os
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
-import attrs
 import trio
 
 import triofuse
@@ -94,6 +92,8 @@ class Passthrough(triofuse.Filesystem):
       keep: Descriptors to keep open for inodes, half of the limit by default.
       backed: Whether the kernel may read and write by itself.
     """
+
+    mount_options = "default_permissions"
 
     def __init__(
         self,
@@ -390,29 +390,22 @@ class Passthrough(triofuse.Filesystem):
         await self.fsync(request)
 
 
-def main() -> None:
-    """Mirror what the command line says until it is unmounted."""
-    parser = argparse.ArgumentParser(description="Mirror a directory.")
-    parser.add_argument("source", metavar="SOURCE")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
-    parser.add_argument("-o", metavar="OPTIONS", default="", dest="options")
-    parser.add_argument("--debug", action="store_true", help="log each request")
-    parser.add_argument("--no-passthrough", dest="backed", action="store_false")
-    args = parser.parse_args()
-    source, mountpoint = map(os.path.realpath, (args.source, args.mountpoint))
-    if source != mountpoint and os.path.commonpath((source, mountpoint)) == source:
-        parser.error("MOUNTPOINT is inside SOURCE: the mirror would wait for itself")
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO)
+def make(source: Path, mountpoint: Path, *, passthrough: bool = True) -> Passthrough:
+    """Mirror a directory.
+
+    Args:
+      source: The directory.
+      mountpoint: Where it is mirrored: not inside of it.
+      passthrough: The kernel does not read and write by itself.
+    """
+    real = os.path.realpath(source), os.path.realpath(mountpoint)
+    if real[0] != real[1] and os.path.commonpath(real) == real[0]:
+        message = "MOUNTPOINT is inside SOURCE: the mirror would wait for itself"
+        raise ValueError(message)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    options = attrs.evolve(
-        triofuse.MountOptions.parse(args.options),
-        fsname=source,
-        subtype="triofuse",
-        default_permissions=True,
-    )
-    triofuse.run(Passthrough(source, backed=args.backed), args.mountpoint, options)
+    return Passthrough(source, backed=passthrough)
 
 
 if __name__ == "__main__":
-    main()
+    triofuse.main(make)

@@ -7,9 +7,7 @@ MOUNTPOINT/queue``.  It leaves out any limit to what the queue takes, and what i
 about waiting.
 """
 
-import argparse
 import errno
-import logging
 import os
 import select
 import stat
@@ -52,16 +50,21 @@ class Stream:
 
 
 class PollFS(triofuse.Filesystem):
-    """A directory of two streams."""
+    """A directory of two streams.
 
-    def __init__(self) -> None:
+    Args:
+      every: Seconds of a tick.
+    """
+
+    def __init__(self, every: float = 1.0) -> None:
+        self.every = every
         self.streams = {attr.ino: Stream(self) for attr in FILES.values()}
 
-    async def tick(self, interval: float) -> None:
-        """Put a line into ``tick`` every ``interval`` seconds, for ever."""
+    async def run(self) -> None:
+        """Put a line into ``tick`` again and again, beside the requests."""
         number = 0
         while True:
-            await trio.sleep(interval)
+            await trio.sleep(self.every)
             number += 1
             await self.streams[TICK.ino].put(b"tick %d\n" % number)
 
@@ -100,32 +103,5 @@ class PollFS(triofuse.Filesystem):
         return ready | writable & request.events
 
 
-async def serve(mountpoint: str, options: triofuse.MountOptions, every: float) -> None:
-    """Serve, and tick, until somebody unmounts it."""
-    filesystem = PollFS()
-    async with triofuse.mount(filesystem, mountpoint, options) as session:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(filesystem.tick, every)
-            await session.wait_unmounted()
-            nursery.cancel_scope.cancel()
-
-
-def main() -> None:
-    """Mount where the command line says, and serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("mountpoint")
-    parser.add_argument("-o", metavar="OPTIONS", default="", help="as of mount(8)")
-    parser.add_argument("--every", type=float, default=1.0, help="seconds of a tick")
-    parser.add_argument("--debug", action="store_true", help="log every request")
-    args = parser.parse_args()
-    if args.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    options = triofuse.MountOptions.parse(args.o)
-    try:
-        trio.run(serve, args.mountpoint, options, args.every)
-    except* KeyboardInterrupt:
-        pass
-
-
 if __name__ == "__main__":
-    main()
+    triofuse.main(PollFS)

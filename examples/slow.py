@@ -8,15 +8,13 @@ Run ``python examples/slow.py MOUNTPOINT`` and, in another terminal:
   Ctrl-C comes too late: a shielded section ends first, and ``cat MOUNTPOINT/accounts``
   never finds money missing.
 - ``cat MOUNTPOINT/upstream`` asks somebody who does not answer.  The handler gives up
-  after ``--patience`` seconds and says "Connection timed out".
-- ``--timeout SECONDS`` is the same for every read, without a line in the handlers.
+  after ``-o patience=SECONDS`` and says "Connection timed out".
+- ``timeout`` in the last line limits every read, without a line in the handlers.
 
 tests/examples/test_slow.py tests all of it within milliseconds, on a virtual clock.
 """
 
-import argparse
 import errno
-import logging
 import math
 import re
 import stat
@@ -129,23 +127,6 @@ class Slow(triofuse.Filesystem):
         return request.size  # even if a signal came: it is done
 
 
-def main() -> None:
-    """Mount where the command line says, and serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("mountpoint")
-    parser.add_argument("--pause", type=float, default=3, help="of a transfer, seconds")
-    parser.add_argument("--patience", type=float, default=2, help="with upstream")
-    parser.add_argument("--timeout", type=float, default=60, help="of any read")
-    parser.add_argument("-o", metavar="OPTIONS", default="", help="as of mount(8)")
-    parser.add_argument("--debug", action="store_true", help="log every request")
-    args = parser.parse_args()
-    if args.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    options = triofuse.MountOptions.parse(args.o)
-    slow = Slow(args.pause, args.patience)
-    # By the method's name: a number alone would limit transfers as well.
-    triofuse.run(slow, args.mountpoint, options, timeout={"read": args.timeout})
-
-
 if __name__ == "__main__":
-    main()
+    # By the method's name: a number alone would limit transfers as well.
+    triofuse.main(Slow, timeout={"read": 60})

@@ -24,6 +24,7 @@ LAYERS = [
     "device",
     "session",
     "testing",
+    "running",
     "",
 ]
 

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import triofuse
+from triofuse.running.factory import Factory
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -129,9 +130,19 @@ async def test_the_filesystem_of_the_readme_serves(mountpoint: str) -> None:
 async def test_the_test_of_the_readme_passes() -> None:
     names: dict[str, object] = {}
     exec(BLOCKS[0].rpartition("\n\n")[0].replace("triofuse.run", "#"), names)
-    exec(BLOCKS[2], names)
+    exec(BLOCKS[-1], names)
     test = names["test_hello_can_be_read"]
     assert callable(test)
 
     with trio.fail_after(10):
         await test()
+
+
+def test_the_command_takes_what_the_readme_says() -> None:
+    names = {"MyFilesystem": triofuse.Filesystem, "Path": Path, "triofuse": triofuse}
+
+    exec(f"from __future__ import annotations\n{BLOCKS[2]}", names)
+
+    factory = Factory.of(names["make"])  # type: ignore[arg-type]
+    assert factory.source_needed
+    assert all(map(factory.takes, ("size=100", "verbose")))

@@ -10,7 +10,6 @@ from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
-from triofuse.entry_points import mount, run, serve
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.filesystem.filesystem import Filesystem
@@ -98,6 +97,9 @@ from triofuse.paths.filesystem import PathFilesystem
 from triofuse.paths.operations import OpenFile, PathOperations
 from triofuse.posix.locks import LockTable
 from triofuse.posix.readiness import Readiness
+from triofuse.running.main import main
+from triofuse.running.mounting import mount, serve
+from triofuse.running.run import run
 from triofuse.session.answering.statistics import OperationStatistics, SessionStatistics
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
@@ -226,6 +228,7 @@ __all__ = [
     "WriteFlags",
     "blocking",
     "current_request",
+    "main",
     "mount",
     "open_block_cache",
     "run",

@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WRITABLE = ["memfs", "passthrough"]
 
 #: The mirror again, with all reads and writes asked of it.
-ASKED = "passthrough --no-passthrough"
+ASKED = "passthrough -o nopassthrough"
 
 
 def is_served(mountpoint: str) -> bool:
@@ -48,10 +48,13 @@ def wait_mounted(mountpoint: str, server: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def serving(*command: str, mountpoint: str) -> Iterator[subprocess.Popen[str]]:
-    """Run an example; end it with Ctrl-C and expect it to be content."""
+    """Run an example in the foreground; end it with Ctrl-C, expect it to be content."""
     with tempfile.TemporaryFile("w+") as said:  # a pipe that is full would block it
         server = subprocess.Popen(
-            [sys.executable, *command], stdout=said, stderr=said, text=True
+            [sys.executable, *command, "--foreground"],
+            stdout=said,
+            stderr=said,
+            text=True,
         )
         try:
             wait_mounted(mountpoint, server)

@@ -83,5 +83,6 @@ def test_a_mountpoint_that_is_missing_is_named(name: str, tmp_path: Path) -> Non
         [sys.executable, *command], capture_output=True, text=True, timeout=30
     )
 
-    assert done.returncode == 1
+    assert done.returncode == 32
+    assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path / "missing") in done.stderr

@@ -47,7 +47,7 @@ while True:
 @contextmanager
 def memfs(mountpoint: str) -> Iterator[subprocess.Popen[str]]:
     """Run a server that the test ends in its own way; whatever happens, it goes."""
-    command = [sys.executable, str(EXAMPLES / "memfs.py"), mountpoint]
+    command = [sys.executable, str(EXAMPLES / "memfs.py"), mountpoint, "-f"]
     pipe = subprocess.PIPE
     server = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     try:

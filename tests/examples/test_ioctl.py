@@ -22,7 +22,7 @@ COMMAND = str(EXAMPLES / "ioctl.py")
 @pytest.mark.mount
 def test_the_client_calls_every_command(mountpoint: str) -> None:
     with serving(COMMAND, mountpoint, mountpoint=mountpoint):
-        client = [sys.executable, COMMAND, mountpoint, "--client"]
+        client = [sys.executable, COMMAND, "--client", mountpoint]
         done = subprocess.run(client, capture_output=True, text=True, timeout=20)
         assert Path(mountpoint, "text").read_bytes() == b"some"
 

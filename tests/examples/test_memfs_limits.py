@@ -76,7 +76,7 @@ def mounted(pages: int) -> Iterator[Small]:
     root = home / "mnt"
     root.mkdir()
     options = ["-o", "allow_other,suid"] if os.geteuid() == 0 else []
-    size = ["--size", str(pages * PAGE)]
+    size = ["-o", f"size={pages * PAGE}"]
     command = [str(EXAMPLES / "memfs.py"), str(root), *size, *options]
     with serving(*command, mountpoint=str(root)) as server:
         root.chmod(0o777)

@@ -174,7 +174,7 @@ def test_what_a_mapping_has_changed_shows_at_once(
     file = source / "file"
     file.write_bytes(bytes(8192))
     os.utime(file, (1, 1))
-    options = [] if backed else ["--no-passthrough"]
+    options = [] if backed else ["-o", "nopassthrough"]
 
     with mirrored(source, Path(mountpoint), *options):
         command = [sys.executable, "-c", MAPS, str(Path(mountpoint) / "file")]
@@ -307,7 +307,7 @@ def mirrored(
         command = ["prlimit", f"--nofile={descriptors}:{descriptors}", *command]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
-            [*command, str(source), str(mountpoint), *options],
+            [*command, str(source), str(mountpoint), "--foreground", *options],
             stdout=log,
             stderr=log,
             text=True,
@@ -364,7 +364,7 @@ def test_without_the_right_to_it_files_are_served_and_the_log_says_why(
     mount("x", mountpoint, "fuse", 0, f"fd={fd},rootmode=40000,user_id=0,group_id=0")
     drop = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
     program = [sys.executable, str(EXAMPLES / "passthrough.py")]
-    command = [*drop, *program, str(source), f"/dev/fd/{fd}"]
+    command = [*drop, *program, str(source), f"/dev/fd/{fd}", "-f"]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
             command, stdout=log, stderr=log, text=True, pass_fds=[fd]
@@ -388,7 +388,7 @@ def test_without_the_right_to_it_files_are_served_and_the_log_says_why(
 @needs_root
 @pytest.mark.mount
 def test_passthrough_can_be_declined(source: Path, mountpoint: str) -> None:
-    with mirrored(source, Path(mountpoint), "--no-passthrough") as said:
+    with mirrored(source, Path(mountpoint), "-o", "nopassthrough") as said:
         Path(mountpoint, "file").write_text("x")
 
     assert (source / "file").read_text() == "x"

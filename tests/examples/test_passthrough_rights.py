@@ -25,7 +25,7 @@ from triofuse.testing import open_kernel
 #: Options of the program, with which others may use the mount.
 OPTIONAL = pytest.mark.parametrize(
     "options",
-    [["-o", "allow_other,suid"], ["-o", "allow_other,suid", "--no-passthrough"]],
+    [["-o", "allow_other,suid"], ["-o", "allow_other,suid", "-o", "nopassthrough"]],
     ids=["passthrough", "no-passthrough"],
 )
 

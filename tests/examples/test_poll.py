@@ -52,7 +52,7 @@ assert p.poll(20) == [(fd, select.EPOLLIN)]
 
 @pytest.fixture
 def mounted(mountpoint: str) -> Iterator[Path]:
-    command = [str(EXAMPLES / "poll.py"), mountpoint, "--every", "0.2"]
+    command = [str(EXAMPLES / "poll.py"), mountpoint, "-o", "every=0.2"]
     with serving(*command, mountpoint=mountpoint):
         yield Path(mountpoint)
 

@@ -196,8 +196,12 @@ async def test_a_transfer_is_finished_before_its_caller_dies(mountpoint: str) ->
 
 @pytest.mark.mount
 def test_the_program_keeps_its_deadlines(mountpoint: str) -> None:
-    short = ["--timeout", "1", "--patience", "0.5", "--pause", "0"]
-    with serving(COMMAND, mountpoint, *short, mountpoint=mountpoint):
+    program = (
+        f"import sys; sys.path.insert(0, {str(EXAMPLES)!r}); import slow, triofuse; "
+        "triofuse.main(slow.Slow, timeout={'read': 1})"
+    )
+    command = ["-c", program, mountpoint, "-o", "patience=0.5,pause=0"]
+    with serving(*command, mountpoint=mountpoint):
         for name in ("3600", "upstream"):
             began = time.monotonic()
             with pytest.raises(TimeoutError):

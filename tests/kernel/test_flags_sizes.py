@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.kernel.recorder import (
     until,
     until_or_clearly_not,
 )
+from triofuse.device import mount
 
 pytestmark = pytest.mark.mount
 
@@ -144,16 +146,66 @@ async def test_max_readahead_bounds_what_is_read_unasked(
     recorder = Recorder(max_readahead=readahead)
     recorder.put("file", bytes(64 * 4096))
 
-    def read_a_page_at_a_time(path: Path) -> None:
-        with path.open("rb", buffering=0) as file:
-            while file.read(4096):
-                pass
-
     async with mounted(recorder, mountpoint) as root:
         await off_thread(read_a_page_at_a_time, root / "file")
 
     sizes = {request.size for request in recorder.asked(t.Read)}
     assert max(sizes) == max(readahead, 4096)
+
+
+def read_a_page_at_a_time(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(4096):
+            pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="writes in sysfs")
+@pytest.mark.parametrize(
+    ("filesystem", "option", "most"),
+    [
+        (None, None, MEBI),
+        (None, 65536, 65536),
+        (None, 4 * MEBI, MEBI),  # each READ has max_write bytes at most
+        (65536, None, 65536),
+        (65536, 262144, 262144),
+        (262144, 0, 4096),
+    ],
+)
+async def test_read_ahead_is_what_the_option_says_else_the_filesystem(
+    mountpoint: str, filesystem: int | None, option: int | None, most: int
+) -> None:
+    recorder = Recorder() if filesystem is None else Recorder(max_readahead=filesystem)
+    recorder.put("file", bytes(8 * MEBI))
+    options = t.MountOptions(max_readahead=option)
+
+    async with mounted(recorder, mountpoint, options) as root:
+        status = await off_thread(root.stat)
+        device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+        setting = Path(f"/sys/class/bdi/{device}/read_ahead_kb").read_text()
+        await off_thread(read_a_page_at_a_time, root / "file")
+
+    wanted = option if option is not None else filesystem or MEBI
+    assert int(setting) * 1024 == wanted
+    assert max(request.size for request in recorder.asked(t.Read)) == most
+
+
+@pytest.mark.parametrize(("option", "warnings"), [(None, 0), (MEBI, 1)])
+async def test_who_may_not_raise_read_ahead_is_told_if_it_was_asked_for(
+    mountpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    option: int | None,
+    warnings: int,
+) -> None:
+    def refuse(device: tuple[int, int], size: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(mount, "set_readahead", refuse)
+
+    async with mounted(Recorder(), mountpoint, t.MountOptions(max_readahead=option)):
+        pass
+
+    assert caplog.text.count("reads ahead 128 KiB at most") == warnings
 
 
 async def test_a_mount_option_bounds_a_read(mountpoint: str) -> None:

@@ -197,3 +197,16 @@ async def test_wrong_words_of_a_filesystem_name_its_class() -> None:
 
     with pytest.raises(ValueError, match=r"Wrong.mount_options: .*did you mean"):
         t.mount(Wrong(), "/nowhere")
+
+
+async def test_a_layer_passes_on_the_life_of_the_inner_filesystem() -> None:
+    living = Living()
+    living.mount_options = "ro"
+
+    layer = t.Layer(living)
+    async with open_kernel(layer):
+        pass
+
+    assert living.calls["init"] == 1
+    assert living.events == ["begun", "ended", "destroyed"]
+    assert layer.mount_options == "ro"

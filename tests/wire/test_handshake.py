@@ -48,7 +48,7 @@ def test_what_is_taken_by_default_is_offered_by_6_18() -> None:
     assert proposed.wanted == DEFAULT_FLAGS
     assert proposed.granted == DEFAULT_FLAGS
     assert proposed.offered == OFFER
-    assert (proposed.minor, proposed.max_readahead) == (45, 0x20000)
+    assert (proposed.minor, proposed.max_readahead) == (45, 1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_flags2_is_empty_without_init_ext() -> None:
         "fuse_init_out",
         major=7,
         minor=45,
-        max_readahead=0x20000,
+        max_readahead=1 << 20,
         flags=DEFAULT_FLAGS & ~InitFlags.INIT_EXT,
         max_background=64,
         congestion_threshold=48,

@@ -30,6 +30,7 @@ from triofuse.device.mount_thread import MountThread, namespace
 from triofuse.device.mountinfo import MountEntry, read_mounts
 from triofuse.device.mountpoint import Mountpoint
 from triofuse.device.options import MountOptions
+from triofuse.device.readahead import set_readahead
 from triofuse.device.unmounting import unmount, unmount_copies
 
 __all__ = ["Mount", "mount_filesystem"]
@@ -89,6 +90,16 @@ class Mount:
             await here.run(functools.partial(_unmount_copies, entry), abandon=True)
             here.close()
         return None
+
+    def set_readahead(self, size: int) -> None:
+        """Set how many bytes the kernel reads ahead on this mount, once INIT is answered.
+
+        Raises:
+          OSError: Not allowed, or the mount was inherited.
+        """
+        if self._entry is None:
+            raise OSError(errno.ENODEV, "the mount belongs to another program")
+        set_readahead(self._entry.device, size)
 
     def abandon(self) -> None:
         """Close the device and unmount in the thread; does not wait for that."""

@@ -26,7 +26,9 @@ __all__ = [
     "SWITCHES",
     "VALUES",
     "Switch",
+    "known_words",
     "read_words",
+    "split_words",
     "suggestion",
 ]
 
@@ -89,6 +91,7 @@ VALUES: Final[dict[str, type[str | int]]] = {
     "fsname": str,
     "subtype": str,
     "max_read": int,
+    "max_readahead": int,
 }
 
 #: Words for mount(8), fstab(5) and systemd.mount(5), which pass them on.  The words for
@@ -148,15 +151,17 @@ KERNEL_OWNED: Final = frozenset({"fd", "rootmode", "user_id", "group_id"})
 _PIECE = re.compile(r'((?:fs|def|root)?context="[^"\\]*")|\\(.)|(.)', re.DOTALL)
 
 
-def read_words(text: str) -> tuple[dict[str, bool | int | str], tuple[str, ...]]:
-    """Return the fields that an option text sets, and the words for the kernel only.
+def read_words(
+    words: Iterable[str],
+) -> tuple[dict[str, bool | int | str], tuple[str, ...]]:
+    """Return the fields that words of ``-o`` set, and those for the kernel only.
 
     Raises:
       ValueError: A word cannot be honoured, or is misspelled.
     """
     fields: dict[str, bool | int | str] = {}
     extra: dict[str, str] = {}
-    for word in _split(text):
+    for word in words:
         name = word.partition("=")[0]
         if name in _REFUSED:
             message = f"{word!r} cannot be honoured: {_REFUSED[name]}"
@@ -179,7 +184,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _known() -> Iterator[str]:
+def known_words() -> Iterator[str]:
+    """Yield the words that are honoured, ignored or refused."""
     yield from _IGNORED
     yield from (*SWITCHES, *NAMED, *NEGATED, *VALUES, *_REFUSED, *_KERNEL_ONLY)
 
@@ -197,7 +203,7 @@ def _check_spelling(word: str, name: str) -> None:
     if name in _FIELDS:
         meant = f"; did you mean {_FIELDS[name]!r}?"
     else:
-        meant = suggestion(name, _known())
+        meant = suggestion(name, known_words())
     if meant:
         message = (
             f"there is no option {word!r}{meant} "
@@ -206,7 +212,8 @@ def _check_spelling(word: str, name: str) -> None:
         raise ValueError(message)
 
 
-def _split(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
+    """Return the words of an option text, without their escapes."""
     words = [""]
     for quoted, escaped, plain in _PIECE.findall(text):
         if plain == ",":

@@ -6,7 +6,7 @@ import functools
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -143,6 +143,10 @@ class MountOptions:
       symfollow: Follow symbolic links below the mountpoint; False needs Linux 5.10.
       max_read: Bytes in the largest READ, at least 4096; None for the kernel's own
         limit.
+      max_readahead: Bytes that the kernel reads ahead of sequential reads; None for
+        what the filesystem says, or 1 MiB.  More hides the latency of a slow store, and
+        makes random access to mapped files read more.  The kernel's own limit is 128
+        KiB: only who may write ``read_ahead_kb`` in sysfs, as root may, can exceed it.
       auto_unmount: Start a small process that unmounts when this process dies, also
         by SIGKILL.  It takes 0.01 seconds and 4 MB, and needs no other program.
       clear_stale: If a dead FUSE filesystem is still mounted there, unmount it first.
@@ -171,6 +175,16 @@ class MountOptions:
             [
                 _instance_of(int, "an int, or None"),
                 validators.ge(4096),
+                validators.lt(2**32),
+            ]
+        ),
+    )
+    max_readahead: int | None = attrs.field(
+        default=None,
+        validator=validators.optional(
+            [
+                _instance_of(int, "an int, or None"),
+                validators.ge(0),
                 validators.lt(2**32),
             ]
         ),
@@ -212,7 +226,12 @@ class MountOptions:
         if not isinstance(given, str):
             message = f"options are text, as in 'ro,fsname=backup', not {text!r:.80}"
             raise TypeError(message)
-        fields, extra = words.read_words(text)
+        return cls.of_words(words.split_words(text))
+
+    @classmethod
+    def of_words(cls, given: Iterable[str]) -> MountOptions:
+        """Read words of ``-o``, as `parse`, that are split already."""
+        fields, extra = words.read_words(given)
         chosen: dict[str, Any] = dict(fields)
         if extra:
             chosen["extra"] = extra

@@ -56,7 +56,9 @@ class KernelConfig:
         implied flags, and the changes by `want` and `decline`.
       max_write: Size of the largest WRITE, bytes.  The largest READ is this, rounded
         up to whole pages.
-      max_readahead: Bytes to read ahead; the kernel's own limit is the maximum.
+      max_readahead: Bytes to read ahead of sequential reads.  Beyond the kernel's own
+        limit, 128 KiB, it needs the right to write ``read_ahead_kb`` in sysfs, as root
+        has.  ``MountOptions.max_readahead`` overrides it.
       max_background: The most asynchronous requests in flight; 0 is the kernel's
         default, 12.
       congestion_threshold: The number of these from which the kernel throttles; 0 is
@@ -76,7 +78,7 @@ class KernelConfig:
     offered: InitFlags = attrs.field(on_setattr=attrs.setters.frozen)
     wanted: InitFlags = DEFAULT_FLAGS
     max_write: int = attrs.field(default=1 << 20, validator=_within(4096, 1 << 24))
-    max_readahead: int = attrs.field(default=1 << 17, validator=_within(0, 2**32 - 1))
+    max_readahead: int = attrs.field(default=1 << 20, validator=_within(0, 2**32 - 1))
     max_background: int = attrs.field(default=64, validator=_within(0, 2**16 - 1))
     congestion_threshold: int = attrs.field(default=48, validator=_within(0, 2**16 - 1))
     time_gran: int = attrs.field(

@@ -12,6 +12,7 @@ from typing import Any
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.lifetime import Lifetime
 from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import Opened
 
@@ -20,9 +21,12 @@ __all__ = ["Layer", "ReadOnly"]
 #: All methods of a filesystem that the runtime calls.
 _METHODS = tuple(
     name
-    for name, method in vars(Filesystem).items()
+    for name, method in {**vars(Lifetime), **vars(Filesystem)}.items()
     if inspect.isfunction(method) and not name.startswith("_")
 )
+
+#: What a filesystem says of itself in attributes.
+_WISHES = ("interruptible", "mount_options")
 
 
 class Layer(Filesystem):
@@ -49,6 +53,9 @@ class Layer(Filesystem):
     def __init__(self, inner: Filesystem) -> None:
         _check_filesystem(inner)
         self.inner = inner
+        for name in _WISHES:
+            if getattr(type(self), name) is getattr(Filesystem, name):
+                setattr(self, name, getattr(inner, name))
         for name in _METHODS:
             if getattr(type(self), name) is getattr(Layer, name):
                 setattr(self, name, getattr(inner, name))

@@ -30,7 +30,7 @@ from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.answering.handles import Handles
 from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
-from triofuse.session.control.cleanup import CLEANUP, clean_up
+from triofuse.session.control.cleanup import CLEANUP, clean_up, destroy
 from triofuse.session.control.deadlines import Deadlines, limits_of
 from triofuse.session.control.life import start_life, within
 from triofuse.session.control.requests import Control
@@ -76,6 +76,7 @@ class Session:
         ``InitFlags.ALLOW_IDMAP`` depends; None if another program has mounted it.
       root_type: The required type of the root, ``stat.S_IFDIR`` or ``S_IFREG``; None
         if another program has mounted it.
+      max_readahead: ``MountOptions.max_readahead``.
       max_handlers: Requests that may be blocked at one time.  SETLKW is not counted.
         Further requests are queued; INTERRUPT and FORGET are not.  One user
         (``uid``) has at most 8/9 of the handlers; the rest is kept for others.
@@ -105,6 +106,7 @@ class Session:
     allowed_uids: frozenset[int] | None = attrs.field(default=None, kw_only=True)
     default_permissions: bool | None = attrs.field(default=None, kw_only=True)
     root_type: int | None = attrs.field(default=None, kw_only=True)
+    max_readahead: int | None = attrs.field(default=None, kw_only=True)
     max_handlers: int = attrs.field(default=1000, kw_only=True)
     max_payload: int = attrs.field(default=MAX_PAYLOAD, kw_only=True)
     timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
@@ -166,6 +168,7 @@ class Session:
                     self.filesystem,
                     default_permissions=self.default_permissions,
                     allow_root=self.allowed_uids is not None,
+                    max_readahead=self.max_readahead,
                 )
                 # The class may be frozen.
                 object.__setattr__(self.filesystem, "notifier", self.notifier)
@@ -180,7 +183,7 @@ class Session:
                 except BaseExceptionGroup as group:
                     raise unwrapped(group) from None
                 finally:
-                    await self._destroy()
+                    await destroy(self.filesystem, strict=self.strict)
         finally:
             self.channel.close()
             self._ended.set()
@@ -338,12 +341,3 @@ class Session:
                 self._handlers.limit_releases(CLEANUP)
             release = partial(self.notifier.unblock_threads, unanswered, receive_size)
             await clean_up(self.filesystem, "notifier", release)
-
-    async def _destroy(self) -> None:
-        try:
-            destroy = partial(awaited, self.filesystem, "destroy")
-            await clean_up(self.filesystem, "destroy", destroy)
-        except Exception:
-            _log.exception("%s.destroy() failed", type(self.filesystem).__name__)
-            if self.strict:
-                raise

@@ -79,6 +79,7 @@ class Agreement:
       refused: The flags that were wanted but not granted, each with the reason.
       max_write: Bytes in the largest WRITE.
       max_pages: Pages in the largest request.
+      max_readahead: Bytes to read ahead; the kernel may be able to do less.
       receive_size: The size of the buffer for a read of the device, bytes.
       request_timeout: Seconds without an answer after which the kernel aborts the
         connection; 0 means never.
@@ -92,6 +93,7 @@ class Agreement:
     refused: Mapping[InitFlags, str]
     max_write: int
     max_pages: int
+    max_readahead: int
     receive_size: int
     request_timeout: int
 
@@ -174,16 +176,18 @@ def propose(
     for methods, flags in IMPLIED_FLAGS.items():
         if methods <= implemented:
             implied |= flags
-    return KernelConfig(
+    config = KernelConfig(
         minor=min(init.minor, FUSE_KERNEL_MINOR_VERSION),
         offered=init.flags,
         wanted=DEFAULT_FLAGS | implied,
-        max_readahead=init.max_readahead,
         implemented=implemented,
         implied=implied,
         default_permissions=default_permissions,
         allow_root=allow_root,
     )
+    if not init.max_readahead:  # before protocol 7.6
+        config.max_readahead = 0
+    return config
 
 
 def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
@@ -207,6 +211,7 @@ def agree(config: KernelConfig, max_pages_limit: int) -> Agreement:
         refused=config.refused,
         max_write=max_write,
         max_pages=max_pages,
+        max_readahead=config.max_readahead,
         receive_size=max(max_write + HEADER_ROOM, _XATTR_ROOM),
         request_timeout=(
             config.request_timeout if flags & InitFlags.REQUEST_TIMEOUT else 0

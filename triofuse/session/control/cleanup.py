@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
+from triofuse.filesystem.checks import awaited
 from triofuse.filesystem.filesystem import Filesystem
 
-__all__ = ["CLEANUP", "clean_up"]
+__all__ = ["CLEANUP", "clean_up", "destroy"]
 
 _log = logging.getLogger("triofuse")
 
@@ -32,3 +34,13 @@ async def clean_up(
     if scope.cancelled_caught:
         name = type(filesystem).__name__
         _log.error("%s.%s() was cut off after %g s", name, what, CLEANUP)
+
+
+async def destroy(filesystem: Filesystem, *, strict: bool) -> None:
+    """Call ``destroy``; log an error of it, and with ``strict`` raise it too."""
+    try:
+        await clean_up(filesystem, "destroy", partial(awaited, filesystem, "destroy"))
+    except Exception:
+        _log.exception("%s.destroy() failed", type(filesystem).__name__)
+        if strict:
+            raise

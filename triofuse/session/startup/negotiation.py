@@ -47,6 +47,7 @@ class Offer:
     _channel: Channel
     _unique: int
     config: KernelConfig
+    _max_readahead: int | None = None
 
     async def accept(self) -> Agreement:
         """Answer with the configuration as it is now.
@@ -54,6 +55,8 @@ class Offer:
         Raises:
           HandshakeError: It was unmounted meanwhile.
         """
+        if self._max_readahead is not None:
+            self.config.max_readahead = self._max_readahead
         agreement = agree(self.config, _max_pages_limit())
         body = encode_init(self.config, agreement)
         try:
@@ -77,6 +80,7 @@ async def receive_offer(
     *,
     default_permissions: bool | None,
     allow_root: bool,
+    max_readahead: int | None = None,
 ) -> Offer:
     """Wait for INIT, and propose a configuration from the filesystem's methods.
 
@@ -85,6 +89,7 @@ async def receive_offer(
       filesystem: Its methods decide which flags are proposed.
       default_permissions: Whether it is mounted with this option; None if unknown.
       allow_root: Whether it is mounted with this option.
+      max_readahead: What is taken in place of the filesystem's choice; None for that.
 
     Raises:
       HandshakeError: The kernel is too old, or it is unmounted already.
@@ -104,7 +109,7 @@ async def receive_offer(
     config = propose(
         init, own, default_permissions=default_permissions, allow_root=allow_root
     )
-    return Offer(channel, init.unique, config)
+    return Offer(channel, init.unique, config, max_readahead)
 
 
 async def _receive_init(channel: Channel) -> Init:

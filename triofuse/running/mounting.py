@@ -1,10 +1,9 @@
-"""The three ways to start a session: `mount`, `serve` and `run`."""
+"""The ways to start a session in a trio program: `mount` and `serve`."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -23,16 +22,12 @@ from triofuse.session.control.signals import interruptible_opcodes
 from triofuse.session.session import GRACE, Session, SessionOptions, check_options
 from triofuse.session.startup.arguments import check_arguments, options_for
 
-__all__ = ["mount", "run", "serve"]
+__all__ = ["mount", "serve"]
 
 _log = logging.getLogger("triofuse")
 
 #: Seconds that a clean unmount may take.  The kernel writes back its cache meanwhile.
 _UNMOUNT_TIMEOUT = 10.0
-
-
-#: The signals that end `run`; libfuse's set_signal_handlers() has the same.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def mount(
@@ -139,6 +134,7 @@ async def _mounted(
                 session = _session(filesystem, mounted, options, session_options)
                 await nursery.start(session.run)
                 session.shield()
+                _read_ahead(mounted, options, session)
                 yield session
             except BaseException as exc:  # noqa: BLE001  (raised again below)
                 left_by = exc
@@ -167,8 +163,21 @@ def _session(
         allowed_uids=frozenset({0, os.getuid()}) if options.allow_root else None,
         default_permissions=None if inherited else options.default_permissions,
         root_type=mounted.root_type,
+        max_readahead=options.max_readahead,
         **session_options,
     )
+
+
+def _read_ahead(mounted: Mount, options: MountOptions, session: Session) -> None:
+    """Have the kernel read ahead as far as was agreed, if that may be raised here."""
+    assert session.agreement is not None
+    size = session.agreement.max_readahead
+    try:
+        mounted.set_readahead(size)
+    except OSError as exc:
+        level = logging.DEBUG if options.max_readahead is None else logging.WARNING
+        message = "%s: the kernel reads ahead 128 KiB at most, not %d bytes: %s"
+        _log.log(level, message, shown(mounted.path), size, exc)
 
 
 @trio.lowlevel.enable_ki_protection
@@ -226,49 +235,3 @@ async def serve(
     async with mount(filesystem, mountpoint, options, **session_options) as session:
         task_status.started(session)
         await session.wait_unmounted()
-
-
-def run(
-    filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
-    options: MountOptions | None = None,
-    **session_options: Unpack[SessionOptions],
-) -> None:
-    """Mount and serve in a program that does nothing else.
-
-    Returns when the filesystem is unmounted.  SIGINT, SIGTERM and SIGHUP unmount it; the
-    log names the signal.  A signal that is ignored stays ignored, as SIGHUP is under
-    nohup(1).  Arguments and errors are those of `mount`.
-    """
-    signals = [one for one in _ENDING if signal.getsignal(one) is not signal.SIG_IGN]
-
-    # Before the signal receiver exists, Ctrl-C must not be raised while a task is being
-    # started: that task would be neither running nor finished.
-    @trio.lowlevel.enable_ki_protection
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as serving:
-                if signals:
-                    await nursery.start(_cancel_on_signal, signals, serving)
-                await serve(filesystem, mountpoint, options, **session_options)
-            nursery.cancel_scope.cancel()
-
-    try:
-        trio.run(main)
-    except BaseExceptionGroup as group:
-        raise unwrapped(group) from None
-
-
-async def _cancel_on_signal(
-    signals: list[signal.Signals],
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    with trio.open_signal_receiver(*signals) as received:
-        task_status.started()
-        async for number in received:  # a second signal must not kill the process
-            # SIGHUP is often unintended, so log it at a level that is shown by default.
-            level = logging.WARNING if number == signal.SIGHUP else logging.INFO
-            _log.log(level, "ends on %s", signal.Signals(number).name)
-            scope.cancel()

@@ -1,0 +1,1 @@
+"""How a filesystem is run: in a trio program, as a program, as a command."""

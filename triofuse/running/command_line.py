@@ -1,0 +1,155 @@
+"""The command line of a filesystem: ``[SOURCE] MOUNTPOINT -o ... --debug``.
+
+It is also that of a helper of mount(8), which runs ``mount.fuse.x SOURCE MOUNTPOINT
+[-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import attrs
+
+from triofuse.device.option_words import known_words, split_words, suggestion
+from triofuse.device.options import MountOptions
+from triofuse.running.factory import Factory
+
+__all__ = ["INCORRECT_USE", "CommandLine", "program_name"]
+
+#: mount(8): incorrect invocation.
+INCORRECT_USE = 1
+
+
+def program_name() -> str:
+    """Return the name of the program: ``x`` of ``x.py`` and ``/sbin/mount.fuse.x``."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name.endswith(".__main__"):  # python -m package
+        return str(spec.parent)
+    name = os.path.basename(sys.argv[0]).removesuffix(".py")
+    name = name.removeprefix("mount.").removeprefix("fuse.")
+    return "triofuse" if name in ("", "-c") else name
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print a message and exit."""
+        self.exit(INCORRECT_USE, f"{self.prog}: {message} (try --help)\n")
+
+
+@attrs.frozen
+class CommandLine:
+    """What a command line says.
+
+    Attributes:
+      source: SOURCE; None if there is none.
+      mountpoint: MOUNTPOINT.
+      options: The options of the mount.
+      own_words: The words of ``-o`` for the factory.
+      subtype: That of ``-t fuse.x``, which mount(8) passes on; empty without.
+      foreground: Whether to stay in the foreground.
+      debug: Whether to log each request.
+    """
+
+    source: str | None
+    mountpoint: str
+    options: MountOptions
+    own_words: list[str]
+    subtype: str
+    foreground: bool
+    debug: bool
+
+    @classmethod
+    def read(cls, factory: Factory, name: str, words: Sequence[str]) -> CommandLine:
+        """Read a command line.
+
+        Raises:
+          SystemExit: It is wrong, and was told so; or help was asked for.
+        """
+        parser = _parser(factory, name)
+        args = parser.parse_intermixed_args(words)
+        source, mountpoint = _places(parser, factory, args.places)
+        try:
+            own, options = _options(factory, ",".join(args.options))
+        except ValueError as exc:
+            parser.error(str(exc))
+        _, _, subtype = args.type.partition(".")
+        foreground = args.foreground or args.debug
+        return cls(source, mountpoint, options, own, subtype, foreground, args.debug)
+
+
+def _parser(factory: Factory, name: str) -> _Parser:
+    source = "" if not factory.source else "SOURCE " if factory.source_needed else None
+    parser = _Parser(
+        prog=name,
+        usage=f"%(prog)s [options] {'[SOURCE] ' if source is None else source}MOUNTPOINT",
+        description=factory.description,
+        epilog=_help_of_words(factory),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("places", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-o",
+        dest="options",
+        metavar="OPTIONS",
+        action="append",
+        default=[],
+        help="options of mount(8) and those below, separated by commas",
+    )
+    parser.add_argument(
+        "-f", "--foreground", action="store_true", help="stay in the foreground"
+    )
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log each request; implies -f"
+    )
+    for ignored in ("-n", "-s", "-v"):  # of mount(8): nothing to do with us
+        parser.add_argument(ignored, action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("-N", dest="namespace", help=argparse.SUPPRESS)
+    parser.add_argument("-t", dest="type", default="", help=argparse.SUPPRESS)
+    return parser
+
+
+def _help_of_words(factory: Factory) -> str:
+    words = factory.words.values()
+    if not words:
+        return ""
+    width = max(len(word.usage) for word in words)
+    lines = [f"  {word.usage:{width}}  {word.description}".rstrip() for word in words]
+    return "\n".join(["options of this filesystem, for -o:", *lines])
+
+
+def _places(
+    parser: _Parser, factory: Factory, places: list[str]
+) -> tuple[str | None, str]:
+    """Return SOURCE and MOUNTPOINT; mount(8) always gives both."""
+    if not places:
+        parser.error("MOUNTPOINT is missing")
+    if len(places) > 2:
+        parser.error(f"one SOURCE and one MOUNTPOINT, not also {places[2]!r}")
+    if len(places) == 2:
+        return places[0], places[1]
+    if factory.source_needed:
+        parser.error(f"SOURCE or MOUNTPOINT is missing: there is only {places[0]!r}")
+    return None, places[0]
+
+
+def _options(factory: Factory, text: str) -> tuple[list[str], MountOptions]:
+    """Return the factory's words, and the options of the mount."""
+    own: list[str] = []
+    others: list[str] = []
+    for word in split_words(text):
+        (own if factory.takes(word) else others).append(word)
+    known = set(known_words())
+    for word in others:
+        name = word.partition("=")[0]
+        if name not in known and (near := suggestion(name, factory.words)):
+            message = f"there is no option {word!r}{near}"
+            raise ValueError(message)
+    return own, MountOptions.of_words(others)
