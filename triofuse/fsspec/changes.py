@@ -93,6 +93,7 @@ class Changes(Operations):
         now = time.time_ns()
         attr = FileAttr.directory(0, mode=0o755, attr_valid=self._shown.valid)
         attr.mtime_ns = attr.ctime_ns = attr.atime_ns = now
+        attr.nlink = 1
         return attr
 
     def _parent_is_made(self, path: str) -> None:

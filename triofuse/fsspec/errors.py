@@ -31,6 +31,7 @@ _BY_CLASS: Final = {
     "KeyError": errno.ENOENT,
     "MemoryError": errno.ENOMEM,
     "EOFError": errno.ECONNRESET,  # paramiko: the server is gone
+    "NoValidConnectionsError": errno.ECONNREFUSED,
     "SSHException": errno.ECONNRESET,
     "AuthenticationException": errno.EACCES,
     "NoCredentialsError": errno.EACCES,  # botocore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import trio
@@ -11,10 +12,12 @@ from triofuse.backend.blocks import open_block_cache
 from triofuse.fsspec.calls import Limits
 from triofuse.fsspec.changes import Changes
 from triofuse.fsspec.contents import Reading
-from triofuse.fsspec.information import Shown
+from triofuse.fsspec.information import Shown, is_directory
 from triofuse.fsspec.operations import Operations
+from triofuse.fsspec.progress import show_transfers
 from triofuse.fsspec.spools import Spools
 from triofuse.fsspec.stores import store_of
+from triofuse.fsspec.transfers import Activity
 from triofuse.paths.filesystem import PathFilesystem
 
 __all__ = ["FsspecFilesystem"]
@@ -86,9 +89,35 @@ class FsspecFilesystem(PathFilesystem):
         super().__init__(self.operations, valid=ttl, hard_remove=True)
 
     @property
-    def store_report(self) -> dict[str, object]:
-        """What `triofuse list` shows."""
-        return self.stored.calls.activity.report()
+    def activity(self) -> Activity:
+        """What the store is being asked for, for `triofuse list` and progress bars."""
+        return self.stored.calls.activity
+
+    async def show_transfers(self) -> None:
+        """Show long transfers as progress bars, where stderr is a terminal."""
+        await show_transfers(self.activity)
+
+    async def check(self, url: str) -> None:
+        """Ask the store for the root.
+
+        Args:
+          url: What it is called in messages.
+
+        Raises:
+          OSError: There is none, it is no directory, or the store cannot be reached.
+        """
+        try:
+            info = await self.stored.info("/")
+        except FileNotFoundError as exc:
+            if not self.stored.keeps_directories and "/" in self.stored.root:
+                return  # a prefix of which there is nothing yet
+            message = f"{url}: there is no such directory in the store"
+            raise FileNotFoundError(errno.ENOENT, message) from exc
+        except OSError as exc:
+            raise OSError(exc.errno, f"{url}: {exc.strerror}") from exc
+        if not is_directory(info):
+            message = f"{url} is a file; what is in an archive is zip::{url}, tar::..."
+            raise NotADirectoryError(errno.ENOTDIR, message)
 
     async def run(self) -> None:
         """Run what outlives its request."""

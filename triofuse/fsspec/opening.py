@@ -10,6 +10,8 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.registry import known_implementations
 
+from triofuse.fsspec.errors import translated
+
 __all__ = ["MissingStoreError", "open_store"]
 
 #: What to install, where it is not called as the word of the registry's message says.
@@ -71,6 +73,9 @@ def open_store(
     except (ImportError, TypeError, ValueError) as exc:
         message = f"{url}: {exc}"
         raise ValueError(message) from exc
+    except Exception as exc:
+        error = translated(exc, url)
+        raise OSError(error.errno, f"{url}: {error.strerror}") from exc
     return fs, root
 
 

@@ -186,15 +186,25 @@ class Store:
 
     async def rename(self, old: str, new: str, *, directory: bool) -> None:
         """Rename: by copies, which are there before anything is removed."""
-        pairs = [(self.place(old), self.place(new))]
-        if directory:
-            found = await self.calls.method("find", self.place(old))
-            start = len(self.place(old).lstrip("/"))
-            pairs = [
-                (name, self.place(new) + name.lstrip("/")[start:]) for name in found
-            ]
-        await self._each("cp_file", pairs)
-        await self._each("rm_file", [(name,) for name, _ in pairs])
+        place, target = self.place(old), self.place(new)
+        if not directory:
+            await self.calls.method("cp_file", place, target)
+            await self.calls.method("rm_file", place)
+            return
+        found = await self.calls.method("find", place, withdirs=True, detail=True)
+        files = [name for name, info in found.items() if not is_directory(info)]
+        start = len(place.lstrip("/"))
+
+        def moved(name: str) -> str:
+            return target + name.lstrip("/")[start:]
+
+        folders = {place, *(found.keys() - files)} if self.keeps_directories else ()
+        for name in sorted(folders):
+            await self.calls.method("mkdir", moved(name), create_parents=False)
+        await self._each("cp_file", [(name, moved(name)) for name in files])
+        await self._each("rm_file", [(name,) for name in files])
+        for name in sorted(folders, reverse=True):
+            await self.calls.method("rmdir", name)
 
     async def _each(self, method: str, arguments: Iterable[tuple[str, ...]]) -> None:
         """Call a method with each of some arguments, several at a time."""
