@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -200,6 +200,10 @@ class FakeClient:
 
     async def listxattr(self, path: str) -> list[str]:
         return sorted(await self.kernel.listxattr(await self._node(path)))
+
+
+#: What mounts a filesystem for a client: one of the two below.
+Kernel = Callable[[t.Filesystem, str], AbstractAsyncContextManager[Client]]
 
 
 @asynccontextmanager

@@ -13,7 +13,8 @@ import triofuse
 
 PACKAGE = Path(triofuse.__file__).parent
 
-#: From the lowest to the highest; modules at the top come last.
+#: From the lowest to the highest; "" are the modules at the top.  What is for tests of
+#: programs stands above them, and is imported by who wants it.
 LAYERS = [
     "filesystem",
     "posix",
@@ -26,6 +27,9 @@ LAYERS = [
     "testing",
     "running",
     "",
+    "faults",
+    "plugin",
+    "compat",
 ]
 
 #: What a layer does not even know although it is below.
@@ -48,7 +52,11 @@ ROOMS = [
 ]
 
 #: What is no part of Python.
-DEPENDENCIES = {"filesystem": {"attrs"}, "wire": {"attrs"}}
+DEPENDENCIES = {
+    "filesystem": {"attrs"},
+    "wire": {"attrs"},
+    "plugin": {"attrs", "trio", "pytest"},
+}
 ALL_DEPENDENCIES = {"attrs", "trio"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -139,3 +147,20 @@ def test_a_room_of_the_session_imports_from_rooms_below(module: Path) -> None:
     rooms = [name[2] for name in inner if name[:2] == ["triofuse", "session"]]
 
     assert [room for room in rooms if room not in allowed] == []
+
+
+#: Modules without trio, which can be tested by themselves: what a power cut leaves.
+PURE = ["events", "image", "models", "states", "crash"]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_a_power_cut_leaves_is_decided_without_trio_and_mounts(name: str) -> None:
+    known = {f"triofuse.faults.{pure}" for pure in PURE}
+
+    found = {
+        name
+        for name in imports(PACKAGE / "faults" / f"{name}.py")
+        if name.split(".")[0] in ALL_DEPENDENCIES | {"triofuse"}
+    }
+
+    assert found - known - {"attrs"} == set()

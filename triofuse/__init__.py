@@ -8,6 +8,7 @@ from triofuse.backend.threads import Threads, blocking
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
+from triofuse.device.mount import Mount, mount_sync
 from triofuse.device.mount_error import MountError
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.config import KernelConfig
@@ -36,7 +37,7 @@ from triofuse.filesystem.flags import (
     WriteFlags,
 )
 from triofuse.filesystem.layer import Layer, ReadOnly
-from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.notifier import BlockingNotifier, Notifier
 from triofuse.filesystem.replies import (
     Buffer,
     DirEntry,
@@ -104,8 +105,9 @@ from triofuse.session.answering.statistics import OperationStatistics, SessionSt
 from triofuse.session.in_flight.current import CurrentRequest, current_request
 from triofuse.session.inspection.report import InFlight
 from triofuse.session.session import Session
-from triofuse.tree.directory import AskedDirectory, Directory
+from triofuse.tree.directory import Child, Directory
 from triofuse.tree.file import File
+from triofuse.tree.folder import AskedDirectory, FolderNode
 from triofuse.tree.generated import DiskFile, Generated
 from triofuse.tree.node import Node, Special, SymbolicLink
 from triofuse.tree.stat import Stat
@@ -121,11 +123,13 @@ __all__ = [
     "BackingId",
     "BlockCache",
     "BlockReader",
+    "BlockingNotifier",
     "Bmap",
     "Buffer",
     "CapabilityError",
     "Channel",
     "ChannelSender",
+    "Child",
     "CopyFileRange",
     "Create",
     "CurrentRequest",
@@ -143,6 +147,7 @@ __all__ = [
     "FileLock",
     "Filesystem",
     "Flush",
+    "FolderNode",
     "Forget",
     "Fsync",
     "FsyncFlags",
@@ -170,6 +175,7 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "Mount",
     "MountError",
     "MountOptions",
     "Node",
@@ -230,6 +236,7 @@ __all__ = [
     "current_request",
     "main",
     "mount",
+    "mount_sync",
     "open_block_cache",
     "run",
     "serve",

@@ -331,7 +331,7 @@ def mirrored(
 
 def is_about_the_end(line: str) -> bool:
     """Whether a line is what each server says in the end."""
-    return "ends on SIGTERM" in line or "is unmounted, or aborted" in line
+    return "ends on SIGTERM" in line or "the connection of" in line
 
 
 @needs_root

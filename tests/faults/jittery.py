@@ -13,6 +13,7 @@ import trio
 import triofuse as t
 from memfs import MemFS
 from triofuse.filesystem.filesystem import implements
+from triofuse.tree.inode import Inode
 from triofuse.wire.operations import OPERATIONS
 
 #: A killed client interrupts its own FLUSH, and nobody interrupts a RELEASE.
@@ -44,7 +45,7 @@ class Jittery(MemFS):
     """Counts what it was asked and what it did to its callers."""
 
     def __init__(self, luck: Luck, seed: int) -> None:
-        super().__init__(size=1 << 26, valid=0)
+        super().__init__(size=1 << 26)
         self.luck = luck
         self.calm = False
         self.chance = random.Random(seed)
@@ -84,14 +85,24 @@ class Jittery(MemFS):
     def leftovers(self) -> list[str]:
         """Return the nodes that the kernel knows or has open, but for the root."""
         return [
-            f"{node}: {node.lookups} lookups, {node.opens} opens"
-            for number, node in self._nodes.items()
-            if (number != 1 and node.lookups) or node.opens or node.lookups < 0
+            f"{inode.nodeid}: {inode.nlookup} lookups, {inode.nopen} opens"
+            for number, inode in self._inodes.items()
+            if (number != 1 and inode.nlookup) or inode.nopen or inode.nlookup < 0
         ]
 
     def numbers(self) -> list[int]:
         """Return the nodes there are."""
-        return [number for number, _ in self._nodes.items()]
+        return list(self._inodes)
+
+    def _entry(self, inode: Inode) -> t.Entry:
+        """Have the kernel keep neither names nor attributes."""
+        super()._entry(inode)
+        inode.attr.attr_valid = 0
+        inode.set_entry_valid(0)
+        return inode
+
+    def _absence(self, directory: Inode, name: str) -> t.Entry:
+        return t.Entry.negative(0)
 
 
 def _unlucky(name: str) -> Any:

@@ -15,7 +15,7 @@ from tests.fuzz.ledger import Ledger
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse
 from triofuse.filesystem.replies import Buffer
-from triofuse.session.session import GRACE, Session, SessionOptions
+from triofuse.session.session import Session, SessionOptions
 from triofuse.testing import FakeKernel
 from triofuse.testing.awaited import os_error
 from triofuse.wire.decode import peek
@@ -113,7 +113,7 @@ async def connected(
             await kernel.wait_ready()
             yield kernel
             kernel.unmount()
-            session.finish(GRACE)
+            session.finish()
     finally:
         channel.close()
         kernel.close()

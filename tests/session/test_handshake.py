@@ -84,7 +84,7 @@ async def test_the_log_tells_what_was_granted_and_asked(
 
     assert "protocol 7.45" in caplog.text
     assert "ASYNC_READ" in caplog.text
-    assert "Read(unique=4, nodeid=2" in caplog.text
+    assert "4 -> READ nodeid=2" in caplog.text
     assert "4 <- OK, 4 bytes" in caplog.text
     assert "6 <- ENOSYS" in caplog.text
 

@@ -120,7 +120,7 @@ async def test_the_trace_has_a_line_for_each_request_and_each_reply(
             await kernel.lookup(1, "missing")
 
     lines = [record.getMessage() for record in caplog.records]
-    assert "-> Lookup(" in lines[0]
+    assert "-> LOOKUP nodeid=1 " in lines[0]
     assert "name='plain'" in lines[0]
     assert "<- OK, 128 bytes" in lines[1]
     assert lines[3].endswith("<- ENOENT")
@@ -136,4 +136,4 @@ async def test_tracing_can_be_switched_on_while_a_session_runs(
             await kernel.lookup(1, "plain")
             await trio.testing.wait_all_tasks_blocked()
 
-    assert any("-> Lookup(" in record.getMessage() for record in caplog.records)
+    assert any("-> LOOKUP " in record.getMessage() for record in caplog.records)

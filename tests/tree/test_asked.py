@@ -208,7 +208,7 @@ async def test_an_attribute_that_changes_is_saved(store: Store) -> None:
         attr = await kernel.setattr(entry.nodeid, mode=0o600)
 
     assert attr.mode == stat.S_IFREG | 0o600
-    assert [changes.mode for changes in store.saved] == [0o600]
+    assert [changes.mode for changes in store.saved] == [stat.S_IFREG | 0o600]
     assert store.saved[0].uid is None
 
 

@@ -7,7 +7,9 @@ import os
 import re
 import signal
 
-__all__ = ["Standing", "identity_of", "standing_of"]
+from triofuse.filesystem.words import shown
+
+__all__ = ["Standing", "command_of", "identity_of", "standing_of"]
 
 #: Bytes of one read; the whole file fits unless the thread is in thousands of groups.
 _SIZE = 16 << 10
@@ -118,6 +120,15 @@ def identity_of(pid: int) -> tuple[int, tuple[int, ...]]:
     if found is None:
         return 0, ()
     return int(found["umask"], 8), tuple(map(int, found["groups"].split()))
+
+
+def command_of(pid: int) -> str:
+    """Return the name of a thread's program; an empty string if it is unknown."""
+    try:
+        with open(f"/proc/{pid}/comm", errors="backslashreplace") as comm:
+            return shown(comm.read().removesuffix("\n"))
+    except OSError:
+        return ""
 
 
 def _status(pid: int) -> bytes:

@@ -48,16 +48,19 @@ class DeviceError(OSError):
 class DevFuse:
     """An open /dev/fuse: the one owner of its file descriptor.
 
-    It is closed in forked children: an open descriptor keeps the connection alive.
+    It is closed in forked children: an open descriptor keeps the connection alive.  Until
+    it is served it may be inherited: a daemon may mount, fork, and serve in the child.
 
     Attributes:
       fd: The descriptor, non-blocking and close-on-exec.  -1 once it is closed, so
         that a number which the kernel has reused is never touched.
       path: The path that was opened.
+      is_inherited: Whether forked children keep it.
     """
 
     fd: int
     path: str = DEV_FUSE
+    is_inherited: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         os.set_blocking(self.fd, False)
@@ -116,6 +119,8 @@ class DevFuse:
 
         The child shares trio's epoll descriptor with its parent.
         """
+        if self.is_inherited:
+            return
         fd, self.fd = self.fd, -1
         if fd != -1:
             os.close(fd)

@@ -33,7 +33,7 @@ from triofuse.device.options import MountOptions
 from triofuse.device.readahead import set_readahead
 from triofuse.device.unmounting import unmount, unmount_copies
 
-__all__ = ["Mount", "mount_filesystem"]
+__all__ = ["Mount", "mount_filesystem", "mount_sync"]
 
 _INHERITED = re.compile(r"/dev/fd/([0-9]+)")
 
@@ -45,11 +45,17 @@ _FUSE_DEVICE = os.makedev(10, 229)
 class Mount:
     """A mounted filesystem: the owner of its mountpoint, but not of its device.
 
-    A forked child owns nothing: it closes the descriptors and unmounts nothing.
+    `triofuse.mount_sync` makes one without an event loop; pass it to `triofuse.mount` to
+    serve it.  Until it is served every access to the mountpoint blocks.
+
+    A forked child owns nothing: it closes the descriptors and unmounts nothing.  What
+    `mount_sync` made, and nobody serves yet, belongs to the parent and the child: the
+    one that serves it owns it.
 
     Attributes:
       path: The mountpoint, absolute and without symbolic links, or ``/dev/fd/N``.
       device: The device, owned by the caller, who wraps it in a channel and closes it.
+      options: The options of the mount.
       root_type: The type that the root of the filesystem must have, S_IFDIR or
         S_IFREG; None for ``/dev/fd/N``.
     """
@@ -60,6 +66,9 @@ class Mount:
     _watcher: Watcher | None = None
     _thread: MountThread | None = None
     root_type: int | None = None
+    options: MountOptions = attrs.field(factory=MountOptions)
+    #: Whether a child was forked that may serve it.
+    _is_shared: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         belongs_to_parent(self)
@@ -80,9 +89,10 @@ class Mount:
         Raises:
           MountError: Another mount covers this one, or unmounting is not allowed.
         """
-        thread, entry = self._thread, self._entry
-        if thread is None or entry is None:
+        entry = self._entry
+        if entry is None:
             return await trio.lowlevel.checkpoint()
+        thread = self._own_thread()
         await thread.run(self._unmount, abandon=True)
         thread.close()
         if namespace() not in {thread.namespace, ""}:  # unshare(2) has copied the mount
@@ -101,25 +111,78 @@ class Mount:
             raise OSError(errno.ENODEV, "the mount belongs to another program")
         set_readahead(self._entry.device, size)
 
+    def unmount_sync(self) -> None:
+        """Close the device and unmount, outside of an event loop.
+
+        Nobody answers requests meanwhile: what the kernel has not written back is lost.
+        A second call does nothing.
+
+        Raises:
+          MountError: Another mount covers this one, or unmounting is not allowed.
+          TimeoutError: It takes more than ten seconds, and continues in its thread.
+        """
+        self.device.close()
+        if self._entry is not None:
+            thread = self._own_thread()
+            thread.run_sync(self._unmount)
+            thread.close()
+
+    def leave_mounted(self) -> None:
+        """Close the device and give up the mount, which stays until umount(8)."""
+        self.device.close()
+        self.disown()
+
+    def claim(self) -> None:
+        """Make it this process's own: it is about to be served here.
+
+        Raises:
+          MountError: ``auto_unmount``: its process cannot be started.
+        """
+        self.device.is_inherited = self._is_shared = False
+        if self.options.auto_unmount and self._entry and self._watcher is None:
+            self._watcher = Watcher.start(self.path)
+            self._watcher.watch(self._entry.mount_id, self._entry.unique_id)
+
+    def _own_thread(self) -> MountThread:
+        """Return the mount thread; a new one after fork(2), which copies no threads."""
+        if self._thread is None:
+            self._thread = _start_thread(self.path)
+        return self._thread
+
     def abandon(self) -> None:
         """Close the device and unmount in the thread; does not wait for that."""
         try:
             self.device.close()
         finally:  # the program may have closed it: closerange(2) in a daemon, say
-            if self._thread is not None:
-                self._thread.submit(self._unmount)
+            if self._entry is not None:
+                self._own_thread().submit(self._unmount)
 
     def undo(self) -> None:
-        """Do as ``abandon``, but wait at most ten seconds; for use outside of trio."""
+        """Do as ``abandon``, but wait at most ten seconds; for use outside of trio.
+
+        If a child was forked that may serve it, only the device is closed.
+        """
         with contextlib.suppress(OSError):  # the program may have closed it
             self.device.close()
-        if self._thread is not None:
+        if self._entry is not None and not self._is_shared:
             with contextlib.suppress(Exception):
-                self._thread.run_sync(self._unmount)
+                self._own_thread().run_sync(self._unmount)
+
+    def undo_here(self) -> None:
+        """Close the device and unmount, in the mount thread itself."""
+        self.device.close()
+        self._unmount()
 
     def disown(self) -> None:
         """Give up ownership in a forked child; the mount stays."""
-        self._entry = self._thread = self._watcher = None
+        if self.device.is_inherited:
+            self._thread, self._is_shared = None, True
+        else:
+            self._entry = self._thread = self._watcher = None
+
+    def note_fork(self) -> None:
+        """Note, in the parent, that a child was forked."""
+        self._is_shared = self.device.is_inherited
 
     def _unmount(self) -> None:
         """Unmount in the mount thread; then end the watcher."""
@@ -153,6 +216,57 @@ def _undo_all() -> None:
         mount.undo()
 
 
+def _note_forks() -> None:
+    for mount in list(_mounted):
+        mount.note_fork()
+
+
+os.register_at_fork(after_in_parent=_note_forks)
+
+
+def mount_sync(
+    mountpoint: str | os.PathLike[str], options: MountOptions | None = None
+) -> Mount:
+    """Mount without an event loop; serve the mount afterwards with `triofuse.mount`.
+
+    The program may fork before it serves: the process that serves owns the mount.  If
+    nobody serves it, it is unmounted when the program exits, or by
+    ``Mount.unmount_sync``.
+
+    Args:
+      mountpoint: An existing directory, or a file if the filesystem's root is one.
+      options: The mount options.
+
+    Raises:
+      MountError: The mount failed; nothing is mounted.
+
+    Source: mount(2), fusermount3(1).
+    """
+    options = options or MountOptions()
+    path = os.fspath(mountpoint)
+    if inherited := _INHERITED.fullmatch(path):
+        return _adopt(path, int(inherited[1]), options)
+    place = Mountpoint(path)
+    made: list[Mount] = []
+    try:
+        place.open(clear_stale=options.clear_stale)
+        thread = _start_thread(place.path)
+
+        def mount() -> None:
+            made.append(_mount(place, options, thread, watched=False))
+
+        try:
+            thread.run_sync(mount, timeout=None)
+        except BaseException:  # KeyboardInterrupt: the thread may still be at it
+            thread.submit(lambda: made[0].undo_here())
+            thread.close()
+            raise
+    finally:
+        place.close()
+    made[0].device.is_inherited = True
+    return made[0]
+
+
 async def mount_filesystem(
     mountpoint: str | os.PathLike[str], options: MountOptions
 ) -> Mount:
@@ -177,7 +291,7 @@ async def mount_filesystem(
     path = os.fspath(mountpoint)
     if inherited := _INHERITED.fullmatch(path):
         await trio.lowlevel.checkpoint()
-        return _adopt(path, int(inherited[1]))
+        return _adopt(path, int(inherited[1]), options)
     place = Mountpoint(path)
     look = functools.partial(place.open, clear_stale=options.clear_stale)
     try:
@@ -205,8 +319,15 @@ def _start_thread(path: str) -> MountThread:
         raise MountError(exc.errno or errno.EIO, path, "unshare(2)") from None
 
 
-def _mount(place: Mountpoint, options: MountOptions, thread: MountThread) -> Mount:
-    watcher = Watcher.start(place.path) if options.auto_unmount else None
+def _mount(
+    place: Mountpoint,
+    options: MountOptions,
+    thread: MountThread,
+    *,
+    watched: bool = True,
+) -> Mount:
+    watched = watched and options.auto_unmount
+    watcher = Watcher.start(place.path) if watched else None
     try:
         # A child that another thread forks meanwhile would inherit the descriptors.
         with no_fork:
@@ -218,10 +339,12 @@ def _mount(place: Mountpoint, options: MountOptions, thread: MountThread) -> Mou
         raise
     finally:
         os.chdir("/")
-    return Mount(place.path, device, entry, watcher, thread, place.rootmode)
+    return Mount(
+        place.path, device, entry, watcher, thread, place.rootmode, options=options
+    )
 
 
-def _adopt(path: str, fd: int) -> Mount:
+def _adopt(path: str, fd: int, options: MountOptions) -> Mount:
     try:
         status = os.fstat(fd)
     except OSError as exc:
@@ -233,4 +356,4 @@ def _adopt(path: str, fd: int) -> Mount:
     # fuse_dev_poll() in fs/fuse/dev.c: POLLERR if it is not mounted, or no longer.
     if state.poll(0):
         raise MountError(errno.ENOTCONN, path, "/dev/fd")
-    return Mount(path, DevFuse(fd))
+    return Mount(path, DevFuse(fd), options=options)

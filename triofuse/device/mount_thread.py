@@ -120,8 +120,10 @@ class MountThread:
         result: _T = job.result()
         return result
 
-    def run_sync(self, function: Callable[[], _T]) -> _T:
-        """Do as ``run`` outside of trio, but wait at most ten seconds.
+    def run_sync(
+        self, function: Callable[[], _T], timeout: float | None = _TIMEOUT
+    ) -> _T:
+        """Do as ``run`` outside of trio, but wait at most ten seconds, or ``timeout``.
 
         Raises:
           TimeoutError: The function still runs, and continues in the thread.
@@ -129,7 +131,7 @@ class MountThread:
         over = threading.Event()
         job = _Job(function, over.set)
         self._jobs.put(job)
-        if not over.wait(_TIMEOUT):
+        if not over.wait(timeout):
             raise TimeoutError
         result: _T = job.result()
         return result

@@ -49,10 +49,9 @@ class Filesystem(Lifetime):
     the method.  Shield what must not be left half done with ``trio.CancelScope``.
 
     A signal that the caller survives, such as a timer's or SIGWINCH, changes nothing,
-    as on a local filesystem.  Exceptions are methods that may block for long:
-    `setlkw`, `poll`, and `read` of a file opened with DIRECT_IO, NONSEEKABLE or
-    STREAM.  Any signal cancels these, and the caller gets EINTR; a request that drops
-    a lock is not one of them.
+    as on a local filesystem.  Exceptions are methods that may block for long: `poll`,
+    `setlkw` of a lock, and `read` of a file opened with DIRECT_IO, NONSEEKABLE or
+    STREAM.  Any signal cancels these, and the caller gets EINTR.
 
     It is unknown whether a signal killed a caller that /proc does not show (in another
     pid namespace, or with ``hidepid``).  The method is cancelled after one second.
@@ -62,9 +61,12 @@ class Filesystem(Lifetime):
         ``{"open", "ioctl"}`` of a pipe, for example.
       mount_options: The words of ``-o`` with which it is mounted unless who mounts it
         says otherwise: ``"default_permissions,noatime"``.
+      shielded: Whether methods are never cancelled.  A killed caller is answered at
+        once; its method goes on, and what it returns is undone (FORGET, RELEASE).
+        Until then, requests that the kernel would not send meanwhile wait.
 
-    A method that is not implemented answers ENOSYS.  Each method says what the kernel
-    does then; where it says nothing, the caller gets "Function not implemented".
+    A method that is not implemented answers ENOSYS.  Each says what the kernel does
+    then; by default the caller gets "Function not implemented".
     Methods that write answer EROFS if the class implements none of them.  If it
     implements another, they answer EPERM (``write``: EINVAL), as mkdir(2) does on a
     filesystem without directories.
@@ -72,6 +74,7 @@ class Filesystem(Lifetime):
 
     interruptible: frozenset[str] = frozenset()
     mount_options: str = ""
+    shielded: bool = False
 
     # --- The whole filesystem
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from triofuse.filesystem.replies import Buffer
 
-__all__ = ["Notifier"]
+__all__ = ["BlockingNotifier", "Notifier"]
 
 
 class Notifier(Protocol):
@@ -52,6 +52,11 @@ class Notifier(Protocol):
 
     Source: ``fuse_notify()`` in fs/fuse/dev.c.
     """
+
+    @property
+    def from_thread(self) -> BlockingNotifier:
+        """The same notifications as plain functions, for any thread of the program."""
+        ...
 
     async def inval_inode(self, nodeid: int, offset: int = 0, length: int = 0) -> None:
         """Drop the cached attributes of a node, and cached data.
@@ -111,4 +116,41 @@ class Notifier(Protocol):
 
     async def prune(self, nodeids: Iterable[int]) -> None:
         """Have the kernel forget nodes that are not in use; a FORGET follows for each."""
+        ...
+
+
+class BlockingNotifier(Protocol):
+    """Notifies the kernel from any thread: ``notifier.from_thread``.
+
+    A call is sent at once.  It returns whether the kernel knows the node or name, and
+    raises what `Notifier` raises.  It may block in the kernel until requests are
+    answered.  In the thread of the event loop it never blocks for longer than 0.05
+    seconds: then it returns True, and another thread sends on.  In a handler, what would
+    wait for the handler's own request is sent after the reply.
+
+    Source: ``fuse_notify()`` in fs/fuse/dev.c.
+    """
+
+    def inval_inode(self, nodeid: int, offset: int = 0, length: int = 0) -> bool:
+        """Do as ``Notifier.inval_inode``."""
+        ...
+
+    def inval_entry(self, parent: int, name: str) -> bool:
+        """Do as ``Notifier.inval_entry``."""
+        ...
+
+    def expire_entry(self, parent: int, name: str) -> bool:
+        """Do as ``Notifier.expire_entry``."""
+        ...
+
+    def delete(self, parent: int, child: int, name: str) -> bool:
+        """Do as ``Notifier.delete``."""
+        ...
+
+    def store(self, nodeid: int, offset: int, data: Buffer) -> bool:
+        """Do as ``Notifier.store``."""
+        ...
+
+    def poll(self, kh: int) -> None:
+        """Do as ``Notifier.poll``; it never blocks."""
         ...

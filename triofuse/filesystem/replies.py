@@ -22,6 +22,7 @@ __all__ = [
     "FileData",
     "FileLock",
     "IoctlReply",
+    "KeptEntry",
     "Opened",
     "Statfs",
     "look_up_owner_anew",
@@ -66,6 +67,18 @@ class Entry:
         """
         nothing = FileAttr(0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
         return cls(nothing, nodeid=0, entry_valid=entry_valid)
+
+
+@attrs.define(eq=False)
+class KeptEntry(Entry):
+    """An entry that is sent many times: the runtime keeps its encoded form in it.
+
+    Attributes:
+      record: The encoded form; the runtime sets it.  Whoever changes ``attr``, or
+        another attribute, sets it to None.
+    """
+
+    record: bytes | None = attrs.field(default=None, init=False)
 
 
 @attrs.define

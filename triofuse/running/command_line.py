@@ -55,6 +55,7 @@ class CommandLine:
       subtype: That of ``-t fuse.x``, which mount(8) passes on; empty without.
       foreground: Whether to stay in the foreground.
       debug: Whether to log each request.
+      trace: The file for Trace Events; None if there is none.
     """
 
     source: str | None
@@ -64,6 +65,7 @@ class CommandLine:
     subtype: str
     foreground: bool
     debug: bool
+    trace: str | None
 
     @classmethod
     def read(cls, factory: Factory, name: str, words: Sequence[str]) -> CommandLine:
@@ -80,8 +82,16 @@ class CommandLine:
         except ValueError as exc:
             parser.error(str(exc))
         _, _, subtype = args.type.partition(".")
-        foreground = args.foreground or args.debug
-        return cls(source, mountpoint, options, own, subtype, foreground, args.debug)
+        return cls(
+            source=source,
+            mountpoint=mountpoint,
+            options=options,
+            own_words=own,
+            subtype=subtype,
+            foreground=args.foreground or args.debug,
+            debug=args.debug,
+            trace=args.trace,
+        )
 
 
 def _parser(factory: Factory, name: str) -> _Parser:
@@ -108,6 +118,11 @@ def _parser(factory: Factory, name: str) -> _Parser:
     )
     parser.add_argument(
         "-d", "--debug", action="store_true", help="log each request; implies -f"
+    )
+    parser.add_argument(
+        "--trace",
+        metavar="FILE.json",
+        help="write each request, interrupt and notification for ui.perfetto.dev",
     )
     for ignored in ("-n", "-s", "-v"):  # of mount(8): nothing to do with us
         parser.add_argument(ignored, action="store_true", help=argparse.SUPPRESS)

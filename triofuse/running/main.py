@@ -27,6 +27,8 @@ _log = logging.getLogger("triofuse")
 _SYSTEM_ERROR: Final = 2
 _MOUNT_FAILURE: Final = 32
 
+_DEBUG_FORMAT: Final = "%(asctime)s %(levelname)s:%(name)s:%(message)s"
+
 #: What is no bug of the program: the world is not as the command line says.
 _FAILURES: Final = (OSError, ValueError, HandshakeError)
 
@@ -108,7 +110,10 @@ class _Command:
 
     def serve(self, process: Child | None = None) -> int:
         """Serve to the end, in the foreground or as a child; return an exit status."""
-        logging.basicConfig(level=logging.DEBUG if self._line.debug else logging.INFO)
+        if self._line.debug:
+            logging.basicConfig(level=logging.DEBUG, format=_DEBUG_FORMAT)
+        else:
+            logging.basicConfig(level=logging.INFO)
         try:
             self._run(process).run()
         except _FAILURES as exc:
@@ -131,6 +136,8 @@ class _Command:
                 process.detach(self._name)
 
         line = self._line
+        if line.trace is not None:
+            self._session_options["trace"] = line.trace
         return Run(
             self._factory(line.source, line.mountpoint, line.own_words),
             line.mountpoint,

@@ -19,10 +19,10 @@ from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.words import shown
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.control.signals import interruptible_opcodes
-from triofuse.session.session import GRACE, Session, SessionOptions, check_options
+from triofuse.session.session import Session, SessionOptions, check_options
 from triofuse.session.startup.arguments import check_arguments, options_for
 
-__all__ = ["mount", "serve"]
+__all__ = ["mount", "serve", "session_of"]
 
 _log = logging.getLogger("triofuse")
 
@@ -32,7 +32,7 @@ _UNMOUNT_TIMEOUT = 10.0
 
 def mount(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions | None = None,
     **session_options: Unpack[SessionOptions],
 ) -> AbstractAsyncContextManager[Session]:
@@ -57,10 +57,11 @@ def mount(
       filesystem: The filesystem to serve.
       mountpoint: An existing directory (or file, for a filesystem whose root is
         one), or ``/dev/fd/N``: a descriptor of /dev/fuse that is mounted already.
+        Or what `mount_sync` returned.
       options: The mount options; those of ``Filesystem.mount_options`` are taken where
-        these say nothing.
-      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict`` and
-        ``measure``: see `Session`.
+        these say nothing.  What `mount_sync` returned has its own.
+      session_options: ``max_handlers``, ``max_payload``, ``timeout``, ``strict``,
+        ``measure`` and ``trace``: see `Session`.
 
     Raises:
       MountError: The mount failed; the error names the step and the remedy.
@@ -120,21 +121,25 @@ class _Uninterrupted(AbstractAsyncContextManager[Session]):
 @asynccontextmanager
 async def _mounted(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions,
     session_options: SessionOptions,
 ) -> AsyncIterator[Session]:
-    mounted = await mount_filesystem(mountpoint, options)
+    if isinstance(mountpoint, Mount):
+        mounted = mountpoint
+    else:
+        mounted = await mount_filesystem(mountpoint, options)
     # From here on the mount is undone whatever happens; no checkpoint in between.
     left_by: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             session = None
             try:
-                session = _session(filesystem, mounted, options, session_options)
+                mounted.claim()
+                session = session_of(filesystem, mounted, **session_options)
                 await nursery.start(session.run)
                 session.shield()
-                _read_ahead(mounted, options, session)
+                _read_ahead(mounted, session)
                 yield session
             except BaseException as exc:  # noqa: BLE001  (raised again below)
                 left_by = exc
@@ -149,12 +154,17 @@ async def _mounted(
         raise left_by
 
 
-def _session(
-    filesystem: Filesystem,
-    mounted: Mount,
-    options: MountOptions,
-    session_options: SessionOptions,
+def session_of(
+    filesystem: Filesystem, mounted: Mount, **session_options: Unpack[SessionOptions]
 ) -> Session:
+    """Return the session for a mount; it does not unmount.
+
+    Args:
+      filesystem: The filesystem to serve.
+      mounted: The mount; claim it first.
+      session_options: As for `mount`.
+    """
+    options = mounted.options
     inherited = mounted.path.startswith("/dev/fd/")  # its options are not known
     return Session(
         filesystem,
@@ -168,14 +178,16 @@ def _session(
     )
 
 
-def _read_ahead(mounted: Mount, options: MountOptions, session: Session) -> None:
+def _read_ahead(mounted: Mount, session: Session) -> None:
     """Have the kernel read ahead as far as was agreed, if that may be raised here."""
     assert session.agreement is not None
     size = session.agreement.max_readahead
     try:
         mounted.set_readahead(size)
     except OSError as exc:
-        level = logging.DEBUG if options.max_readahead is None else logging.WARNING
+        level = (
+            logging.DEBUG if mounted.options.max_readahead is None else logging.WARNING
+        )
         message = "%s: the kernel reads ahead 128 KiB at most, not %d bytes: %s"
         _log.log(level, message, shown(mounted.path), size, exc)
 
@@ -198,7 +210,7 @@ async def _end(session: Session | None, mounted: Mount) -> None:
         _log.error("%s cannot be unmounted: %s", place, exc)
     finally:
         if session is not None:
-            session.finish(GRACE)
+            session.finish()
 
 
 def _combined(
@@ -220,7 +232,7 @@ def _combined(
 
 async def serve(
     filesystem: Filesystem,
-    mountpoint: str | os.PathLike[str],
+    mountpoint: str | os.PathLike[str] | Mount,
     options: MountOptions | None = None,
     *,
     task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,

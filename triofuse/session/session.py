@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-import stat
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Self, Unpack
 
@@ -20,7 +20,7 @@ import trio
 
 from triofuse.device.channel import Channel
 from triofuse.device.dev_fuse import DevFuse
-from triofuse.filesystem.checks import awaited, check_filesystem, doubts_about
+from triofuse.filesystem.checks import awaited, check_filesystem
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.filesystem.replies import look_up_owner_anew
@@ -32,16 +32,19 @@ from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
 from triofuse.session.control.cleanup import CLEANUP, clean_up, destroy
 from triofuse.session.control.deadlines import Deadlines, limits_of
-from triofuse.session.control.life import start_life, within
+from triofuse.session.control.ending import Ending
+from triofuse.session.control.life import start_life
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
 from triofuse.session.in_flight.table import InFlightTable, requests_inherited
+from triofuse.session.in_flight.trace_file import TraceFile
 from triofuse.session.inspection.report import InFlight, in_flight, statistics
 from triofuse.session.inspection.watchdog import Watchdog
 from triofuse.session.notifications.notifier import SessionNotifier
+from triofuse.session.notifications.traced import notifier_of
 from triofuse.session.scheduling.handlers import Handlers
 from triofuse.session.scheduling.receiver import Receiver
-from triofuse.session.startup.arguments import check_settings
+from triofuse.session.startup.arguments import check_settings, log_doubts
 from triofuse.session.startup.negotiation import receive_offer
 from triofuse.session.startup.options import (
     BUSY_POLL,
@@ -53,12 +56,9 @@ from triofuse.session.startup.root import refused_root
 from triofuse.wire.handshake import Agreement
 from triofuse.wire.operations import operations_for
 
-__all__ = ["GRACE", "Session", "SessionOptions", "check_options"]
+__all__ = ["Session", "SessionOptions", "check_options"]
 
 _log = logging.getLogger("triofuse")
-
-#: Seconds for which handlers may run on after the mount has ended.
-GRACE = 0.5
 
 
 @attrs.define(eq=False)
@@ -90,6 +90,8 @@ class Session:
       strict: Whether a bug of the filesystem ends the session, for tests.  If not,
         the caller gets EIO and the traceback is logged.
       measure: Whether `statistics` has latencies and bytes; costs 3 %.
+      trace: A file for Trace Events, which Perfetto shows: each request, method,
+        interrupt and notification.  None for none, which costs nothing.
       busy_poll: Seconds for which an idle handler polls for the next request, after it
         has yielded the CPU (sched_yield); it backs off after misses.  0 disables
         both: the handler sleeps at once.
@@ -112,33 +114,45 @@ class Session:
     timeout: float | Mapping[str, float] = attrs.field(default=math.inf, kw_only=True)
     strict: bool = attrs.field(default=False, kw_only=True)
     measure: bool = attrs.field(default=False, kw_only=True)
+    trace: str | os.PathLike[str] | None = attrs.field(default=None, kw_only=True)
     busy_poll: float = attrs.field(default=BUSY_POLL, kw_only=True)
     agreement: Agreement | None = attrs.field(default=None, init=False)
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _ending: Ending = attrs.field(init=False, repr=False)
     notifier: SessionNotifier = attrs.field(init=False, repr=False)
     look: FindStanding = attrs.field(default=thread_standing, init=False, repr=False)
     _table: InFlightTable = attrs.field(init=False, repr=False)
     _handlers: Handlers | None = attrs.field(default=None, init=False, repr=False)
     _service: Service | None = attrs.field(default=None, init=False, repr=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _trace: TraceFile = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         check_filesystem(self.filesystem)
         names = SessionOptions.__annotations__
         check_settings({name: getattr(self, name) for name in names}, names)
-        self._table = InFlightTable(self.max_handlers)
-        self.notifier = SessionNotifier(self.channel, self._table)
+        self._ending = Ending(self.filesystem.shielded)
+        self._table = InFlightTable(self.max_handlers, self.filesystem.shielded)
+        self._trace = TraceFile.open(self.trace, self.mountpoint)
+        self.notifier = notifier_of(self.channel, self._table, self._trace)
 
     @classmethod
     def from_fd(
-        cls, filesystem: Filesystem, fd: int, **options: Unpack[SessionOptions]
+        cls,
+        filesystem: Filesystem,
+        fd: int,
+        *,
+        allowed_uids: frozenset[int] | None = None,
+        **options: Unpack[SessionOptions],
     ) -> Self:
         """Adopt a descriptor of /dev/fuse that is mounted and whose INIT is unanswered.
 
         The session closes the descriptor.  The program that mounted it unmounts it.
+
+        ``allowed_uids`` and the options are those of `Session`.
         """
         check_options(options)
-        return cls(filesystem, Channel(DevFuse(fd)), **options)
+        channel = Channel(DevFuse(fd))
+        return cls(filesystem, channel, allowed_uids=allowed_uids, **options)
 
     async def run(
         self,
@@ -157,12 +171,10 @@ class Session:
             what any other method raised.
         """
         look_up_owner_anew()
+        self._ending.start()
         try:
-            for doubt in doubts_about(
-                self.filesystem, is_directory=self.root_type != stat.S_IFREG
-            ):
-                _log.warning("%s", doubt)
-            with self._scope:
+            log_doubts(self.filesystem, self.root_type)
+            with self._ending.scope:
                 offer = await receive_offer(
                     self.channel,
                     self.filesystem,
@@ -186,11 +198,19 @@ class Session:
                     await destroy(self.filesystem, strict=self.strict)
         finally:
             self.channel.close()
+            self._trace.close()
             self._ended.set()
 
-    def finish(self, grace: float = GRACE) -> None:
-        """End the session; after ``grace`` seconds running requests are cancelled."""
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + grace)
+    def finish(self, grace: float | None = None) -> None:
+        """End the session; callable from any thread, and from a signal handler.
+
+        Args:
+          grace: Seconds after which running requests are cancelled; by default half a
+            second.  With ``math.inf`` no more requests are read, and the session ends
+            when the running ones are done; this is the default of a filesystem that is
+            ``shielded``.
+        """
+        self._ending.finish(grace)
 
     def statistics(self) -> SessionStatistics:
         """Return the session's counters as they are now."""
@@ -212,7 +232,7 @@ class Session:
         For an owner that unmounts first: at unmount the kernel writes back dirty pages,
         and the filesystem must still answer.
         """
-        self._scope.shield = True
+        self._ending.scope.shield = True
 
     async def wait_unmounted(self) -> None:
         """Wait until the session has ended, however it was unmounted."""
@@ -241,6 +261,7 @@ class Session:
             self.strict,
             self.measure,
             self._table.renumbered,
+            self._trace,
         )
         try:
             with requests_inherited():
@@ -280,11 +301,13 @@ class Session:
             service.answer_interrupted,
             nursery,
         )
-        control = Control(nursery, handles, service, signals, self.notifier)
+        control = Control(
+            nursery, handles, service, signals, self.notifier, self._table.abandoned
+        )
         receiver = Receiver(
             self.channel,
             agreement.receive_size,
-            control.table(),
+            self._trace.around_control(control.table()),
             control.reject,
             self.max_payload,
         )
@@ -298,33 +321,38 @@ class Session:
             self.max_handlers,
             self.busy_poll,
         )
+        self._ending.drain = handlers.drain
         self.notifier.start(agreement.minor, nursery, handlers.read_copies)
         if self.notifier.can_resend:
             receiver.request_resend = handlers.request_resend
-        guards, life = trio.CancelScope(), trio.CancelScope()
+        life = trio.CancelScope()
         limits = limits_of(self.timeout, agreement.request_timeout)
+        deadlines = Deadlines(self._table, service.answer, limits)
         if limits:
-            deadlines = Deadlines(self._table, service.answer, limits)
-            nursery.start_soon(within, guards, deadlines.enforce)
+            nursery.start_soon(deadlines.enforce)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._end, handlers, (guards, life), watchdog)
+        nursery.start_soon(self._end, handlers, deadlines, life, watchdog)
         handlers.start()
         return life
 
     async def _end(
-        self, handlers: Handlers, scopes: Iterable[trio.CancelScope], watchdog: Watchdog
+        self,
+        handlers: Handlers,
+        deadlines: Deadlines,
+        life: trio.CancelScope,
+        watchdog: Watchdog,
     ) -> None:
         """Wait until the connection has ended, then end the other tasks."""
         try:
             await handlers.over.wait()
         finally:
             watchdog.stop()
-        _log.info("%s is unmounted, or aborted", shown(self.mountpoint))
+        _log.info("the connection of %s has ended", shown(self.mountpoint))
         self.notifier.end()
-        self.finish()
-        for scope in scopes:
-            scope.cancel()
+        self._ending.unmounted()
+        deadlines.stop()
+        life.cancel()
 
     async def _close_after_grace(self, receive_size: int) -> None:
         """Close the device when the nursery is cancelled, after the grace.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,16 +16,15 @@ from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.flags import InitFlags
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.session import (
-    GRACE,
     Session,
     SessionOptions,
     check_options,
 )
-from triofuse.testing.controls import ControlCalls
-from triofuse.testing.directories import DirectoryCalls
-from triofuse.testing.files import FileCalls
-from triofuse.testing.names import NameCalls
+from triofuse.testing.calls import SystemCalls
+from triofuse.testing.messages import Caller
 from triofuse.testing.negotiation import LINUX_6_18, Offer
+from triofuse.testing.paths import KernelPath
+from triofuse.testing.walk import parts_of
 
 __all__ = ["FakeKernel", "open_kernel"]
 
@@ -33,12 +33,12 @@ _SOCKET_BUFFER = 2 << 20
 
 
 @attrs.define(eq=False)
-class FakeKernel(NameCalls, DirectoryCalls, FileCalls, ControlCalls):
+class FakeKernel(SystemCalls):
     """Sends a filesystem the requests that Linux would, without mount and root.
 
     Each method is one system call.  It sends a request and checks the reply as strictly
     as the kernel does.  It returns what the filesystem returned, or raises the
-    ``OSError`` that the caller would get.
+    ``OSError`` that the caller would get.  `path` has the same by path.
 
     A task that is cancelled while it waits sends an INTERRUPT and continues to wait for
     the reply, like a process that is killed: if the filesystem never answers, it blocks
@@ -65,6 +65,17 @@ class FakeKernel(NameCalls, DirectoryCalls, FileCalls, ControlCalls):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         kernel = cls(trio.socket.from_stdlib_socket(ours), offer or Offer())
         return kernel, theirs.detach()
+
+    def path(self, path: str, **caller: Unpack[Caller]) -> KernelPath:
+        """Return a path of the filesystem, with the methods of `trio.Path`.
+
+        ``await kernel.path("/a/b").read_bytes()``
+
+        Args:
+          path: From the root of the filesystem.
+          caller: The ``uid``, ``gid`` and ``pid`` of all calls.
+        """
+        return KernelPath(self, caller, tuple(parts_of(path)))
 
 
 @asynccontextmanager
@@ -102,7 +113,12 @@ async def open_kernel(
     offer = Offer(minor=minor, max_readahead=max_readahead, flags=flags)
     kernel, fd = FakeKernel.pair(offer)
     session_options.setdefault("strict", True)
-    session = Session.from_fd(filesystem, fd, **session_options)
+    try:
+        session = Session.from_fd(filesystem, fd, **session_options)
+    except BaseException:
+        kernel.close()
+        os.close(fd)
+        raise
     session.look = kernel.look
     left_by: BaseException | None = None
     try:
@@ -116,7 +132,7 @@ async def open_kernel(
                 left_by = exc
                 nursery.cancel_scope.cancel()
             kernel.unmount()
-            session.finish(GRACE)
+            session.finish()
     except BaseExceptionGroup as group:
         cancelled = isinstance(left_by, trio.Cancelled)  # caused by the group's error
         raise unwrapped(group) from (None if cancelled else left_by)

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import errno
+import math
+import os
 import stat
 import time
 from collections.abc import Iterable
 
+import trio
+
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import SetattrValid, SetxattrFlags, SetxattrInFlags
-from triofuse.filesystem.replies import Buffer, FileAttr, Statfs
+from triofuse.filesystem.replies import Buffer, FileAttr, IoctlReply, Statfs
 from triofuse.posix import acl
+from triofuse.posix.groups import groups_of
+from triofuse.tree import xattrs
+from triofuse.tree.births import save_written
 from triofuse.tree.file import File
 from triofuse.tree.inode import Inode
 from triofuse.tree.node import SymbolicLink
-from triofuse.tree.stat import Stat, apply
+from triofuse.tree.stat import Stat
 from triofuse.tree.table import Table
 
 __all__ = ["Attributes", "drop_privileges"]
-
-_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
-
-#: The extended attribute of capabilities(7).
-_CAPABILITIES = "security.capability"
-
-#: What extended attributes may be about.
-_NAMESPACES = ("user.", "trusted.", "security.")
-_ACLS = (acl.ACCESS, acl.DEFAULT)
 
 #: Plain numbers: ``&`` with a member of an IntFlag costs a whole microsecond.
 _KILL_SUIDGID = int(SetattrValid.KILL_SUIDGID)
@@ -39,12 +37,18 @@ class Attributes(Table):
 
     async def statfs(self, request: r.StatfsRequest) -> Statfs:
         """Return what is taken of the memory that contents may take."""
-        return self.space.statfs(len(self._inodes))
+        while (
+            self._ending.reclaim()
+        ):  # else it shows space as used that is free at once
+            await trio.lowlevel.checkpoint()
+        return self.space.statfs(self.nodes)
 
     async def getattr(self, request: r.Getattr) -> FileAttr:
         """Return attributes, which may be asked anew."""
-        inode = self._inode(request.nodeid)
-        return await self._fresh(inode)
+        inode = self._inodes.get(request.nodeid)
+        if inode is not None and inode.fresh_until == math.inf:
+            return inode.attr  # most of all requests are these
+        return await self._fresh(self._inode(request.nodeid))
 
     async def statx(self, request: r.Statx) -> FileAttr:
         """Return attributes with the time of birth."""
@@ -55,18 +59,36 @@ class Attributes(Table):
         inode = self._inode(request.nodeid)
         node, valid = inode.node, request.valid
         self._check_writable(node)
+        if not valid:
+            self._check_privileges(inode, request)
         if request.size is not None:
             await self._truncate(inode, request)
-        changes = _changes(request)
+        changes = _changes(request, inode.attr.mode)
         if changes is not None:
             await node.save(changes)
-            apply(inode.attr, changes)
+            inode.apply(changes)
             if changes.mode is not None:
                 _chmod_acl(inode, changes.mode)
         # A SETATTR of nothing comes before a write that ends set-id rights.
         if not valid or valid & _KILL_SUIDGID:
-            await drop_privileges(inode)
+            await drop_privileges(inode, request)
         return inode.attr
+
+    def _check_privileges(self, inode: Inode, request: r.Setattr) -> None:
+        """Check that a SETATTR of nothing may end set-id rights.
+
+        The kernel sends it before a write, and for chown(2) of nothing, which only the
+        owner and root may do, unless there is nothing to take away.  Nobody writes who
+        has not opened the file for it.
+        """
+        if request.uid in (0, inode.attr.uid):
+            return
+        gives = inode.attr.mode & (stat.S_ISUID | stat.S_ISGID)
+        if not gives and xattrs.CAPABILITIES not in (inode.xattrs or ()):
+            return
+        opened = (one for one in self._handles.values() if one.inode is inode)
+        if not any(one.flags & os.O_ACCMODE for one in opened):
+            raise FuseError(errno.EPERM)
 
     async def _truncate(self, inode: Inode, request: r.Setattr) -> None:
         node = inode.node
@@ -78,20 +100,24 @@ class Attributes(Table):
         await getattr(target, "truncate", node.truncate)(request.size)
         node.resized(request.size)
         inode.modified()
+        await save_written(inode)
 
     async def readlink(self, request: r.Readlink) -> str:
         """Return the target of a symbolic link."""
-        node = self._inode(request.nodeid).node
+        inode = self._inode(request.nodeid)
+        node = inode.node
         if not isinstance(node, SymbolicLink):
             raise FuseError(errno.EINVAL)
+        if node.writable:
+            inode.accessed()
         return await node.readlink()
 
     # --- Extended attributes
 
     async def getxattr(self, request: r.Getxattr) -> Buffer:
         """Return an extended attribute."""
-        _check_xattr(request.name)
-        value = (self._inode(request.nodeid).xattrs or {}).get(request.name)
+        xattrs.check_name(request.name)
+        value = await self._inode(request.nodeid).node.getxattr(request.name)
         if value is None:
             raise FuseError(errno.ENODATA)
         return value
@@ -99,67 +125,86 @@ class Attributes(Table):
     async def listxattr(self, request: r.Listxattr) -> Iterable[str]:
         """Return the names of all extended attributes."""
         hidden = ("trusted.",) if request.uid else ()
-        names = self._inode(request.nodeid).xattrs or {}
+        names = await self._inode(request.nodeid).node.listxattr()
         return [name for name in names if not name.startswith(hidden)]
 
     async def setxattr(self, request: r.Setxattr) -> None:
         """Set an extended attribute."""
         inode, name = self._inode(request.nodeid), request.name
-        _check_xattr(name)
+        xattrs.check_name(name)
         self._check_writable(inode.node)
-        known = name in (inode.xattrs or {})
-        if known and request.flags & SetxattrFlags.CREATE:
-            raise FuseError(errno.EEXIST)
-        if not known and request.flags & SetxattrFlags.REPLACE:
-            raise FuseError(errno.ENODATA)
-        _set_xattr(inode, name, bytes(request.value))
+        if request.flags:
+            known = await inode.node.getxattr(name) is not None
+            if known and request.flags & SetxattrFlags.CREATE:
+                raise FuseError(errno.EEXIST)
+            if not known and request.flags & SetxattrFlags.REPLACE:
+                raise FuseError(errno.ENODATA)
+        await inode.node.setxattr(name, bytes(request.value))
         kills_sgid = request.setxattr_flags & SetxattrInFlags.ACL_KILL_SGID
         if kills_sgid and name == acl.ACCESS:
-            inode.attr.mode &= ~stat.S_ISGID
+            inode.set_mode(inode.attr.mode & ~stat.S_ISGID)
+        inode.changed()
 
     async def removexattr(self, request: r.Removexattr) -> None:
         """Remove an extended attribute."""
         inode, name = self._inode(request.nodeid), request.name
-        _check_xattr(name)
+        xattrs.check_name(name)
         self._check_writable(inode.node)
-        if inode.xattrs and name in inode.xattrs:
-            del inode.xattrs[name]
+        if await inode.node.getxattr(name) is not None:
+            await inode.node.removexattr(name)
             inode.changed()
-        elif name not in _ACLS:  # which are there, in a way: the mode says the same
+        elif (
+            name not in xattrs.ACLS
+        ):  # they are there, in a way: the mode says the same
             raise FuseError(errno.ENODATA)
 
+    async def ioctl(self, request: r.Ioctl) -> IoctlReply:
+        """Do a command of ioctl(2)."""
+        opened = self._handles.get(request.fh) if request.fh else None
+        node = self._inode(request.nodeid).node
+        target = node if opened is None else opened.target
+        ioctl = getattr(target, "ioctl", node.ioctl)
+        reply: IoctlReply = await ioctl(request.cmd, request.data, request.out_size)
+        return reply
 
-async def drop_privileges(inode: Inode) -> None:
+
+async def drop_privileges(inode: Inode, request: r.Request) -> None:
     """Take away what running the file gives: set-id bits, capabilities.
 
-    Setgid without execute permission gives nothing, and stays.
+    Setgid without execute permission gives nothing, and stays if the caller is of the
+    group.  Of directories the bits mean something else.
+
+    Source: ``setattr_should_drop_sgid()`` in fs/attr.c.
     """
     if inode.is_dir:
         return
     mode = inode.attr.mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
+    if mode & stat.S_ISGID and (
+        mode & stat.S_IXGRP or inode.attr.gid not in groups_of(request)
+    ):
         mode &= ~stat.S_ISGID
     if mode != inode.attr.mode:
         await inode.node.save(Stat(mode=mode))
-        inode.attr.mode = mode
+        inode.set_mode(mode)
         inode.changed()
     if inode.xattrs:
-        inode.xattrs.pop(_CAPABILITIES, None)
+        xattrs.discard(inode, xattrs.CAPABILITIES)
 
 
-def _changes(request: r.Setattr) -> Stat | None:
+def _changes(request: r.Setattr, mode: int) -> Stat | None:
     """Return what a SETATTR changes but for the size; None for nothing."""
     if not request.valid:
         return None
     # The kernel's "now" is that of its last tick: earlier than times noted here.
     now = time.time_ns()
+    new_mode = stat.S_IFMT(mode) | stat.S_IMODE(request.mode or 0)
     atime, mtime = request.atime_ns, request.mtime_ns
     if atime is not None and request.valid & _ATIME_NOW:
         atime = now
     if mtime is not None and request.valid & _MTIME_NOW:
         mtime = now
     return Stat(
-        mode=None if request.mode is None else stat.S_IMODE(request.mode),
+        mode=None if request.mode is None else new_mode,
         uid=request.new_uid,
         gid=request.new_gid,
         atime_ns=atime,
@@ -173,26 +218,3 @@ def _chmod_acl(inode: Inode, mode: int) -> None:
     if inode.xattrs and acl.ACCESS in inode.xattrs:
         access = acl.Acl.decode(inode.xattrs[acl.ACCESS])
         inode.xattrs[acl.ACCESS] = access.chmod(mode).encode()
-
-
-def _set_xattr(inode: Inode, name: str, value: bytes) -> None:
-    """Set an extended attribute, and the mode if it is the access list.
-
-    An access list that says no more than a mode becomes one.
-    """
-    inode.changed()
-    xattrs = inode.xattrs = inode.xattrs or {}
-    if name == acl.ACCESS:
-        access = acl.Acl.decode(value)
-        inode.attr.mode = inode.attr.mode & ~_PERMISSIONS | access.permissions
-        if not access.names_somebody:
-            xattrs.pop(name, None)
-            return
-    xattrs[name] = value
-
-
-def _check_xattr(name: str) -> None:
-    if name not in _ACLS and not name.startswith(_NAMESPACES):
-        raise FuseError(errno.EOPNOTSUPP)
-    if name in _NAMESPACES:  # and no more
-        raise FuseError(errno.EINVAL)

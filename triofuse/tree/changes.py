@@ -18,8 +18,9 @@ __all__ = ["Changes"]
 
 _log = logging.getLogger("triofuse")
 
-#: Nodeid, and the name in it; "" for attributes, None for attributes and data.
-_Change = tuple[int, str | None]
+#: Nodeid, and the name in it; "" for attributes, None for attributes and data.  What
+#: polls is 0 and the kernel's poll handle.
+_Change = tuple[int, str | int | None]
 
 
 @attrs.define(eq=False, repr=False)
@@ -51,6 +52,10 @@ class Changes:
             it hears of its end (inotify(7)); 0: none.
         """
         self._add((parent, name), gone)
+
+    def poll(self, kh: int) -> None:
+        """Have somebody who polls ask again."""
+        self._add((0, kh))
 
     def _add(self, change: _Change, gone: int = 0) -> None:
         if self._open and change not in self._waiting:
@@ -96,8 +101,12 @@ class Changes:
         self._none = trio.Event()
 
 
-async def _notify(notifier: Notifier, nodeid: int, name: str | None, gone: int) -> None:
-    if name is None:
+async def _notify(
+    notifier: Notifier, nodeid: int, name: str | int | None, gone: int
+) -> None:
+    if isinstance(name, int):
+        await notifier.poll(name)
+    elif name is None:
         await notifier.inval_inode(nodeid)
     elif not name:
         await notifier.inval_inode(nodeid, -1)

@@ -1,140 +1,23 @@
-"""Directories: filled ones, which hold their children, and asked ones, which find them."""
+"""Directories that are filled: mappings of names to nodes."""
 
 from __future__ import annotations
 
-import errno
-import os
 import stat as s
-from collections.abc import (
-    AsyncIterable,
-    Hashable,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-)
+from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TypeAlias, Union
 
-from triofuse.filesystem.errors import FuseError
+from triofuse.posix.space import cost_of
 from triofuse.tree.file import File
-from triofuse.tree.inode import Inode
-from triofuse.tree.node import Node, Special, SymbolicLink, inode_of, overrides
+from triofuse.tree.folder import FolderNode
+from triofuse.tree.inode import Inode, Owner
+from triofuse.tree.node import Node, Special, SymbolicLink, inode_of
+from triofuse.tree.places import check_name, parents, where
 from triofuse.tree.stat import Stat
 
-__all__ = ["AskedDirectory", "Child", "Directory", "FolderNode", "adopt", "parents"]
-
-#: The longest name, bytes.
-_NAME_MAX = 255
+__all__ = ["Child", "Directory", "adopt", "node_of"]
 
 #: What a filled directory takes: a node, the contents of a file, or of a directory.
 Child: TypeAlias = Union[Node, str, bytes, "Mapping[str, Child]"]
-
-
-class FolderNode(Node):
-    """What `Directory` and `AskedDirectory` have in common: what clients ask of them."""
-
-    __slots__ = ()
-
-    KIND = s.S_IFDIR
-
-    def _permissions(self) -> int:
-        return 0o755
-
-    def __bool__(self) -> bool:
-        return True  # also an empty one
-
-    async def lookup(self, name: str) -> Node | None:
-        """Return the node of a name; None: there is none, which is cached as such."""
-        raise NotImplementedError
-
-    def entries(
-        self,
-    ) -> AsyncIterable[tuple[str, Node]] | Iterable[tuple[str, Node]]:
-        """Return or yield all names and their nodes, in any order."""
-        raise NotImplementedError
-
-    async def make(self, name: str, new: Stat, target: str | None) -> Node:
-        """Make a file, directory, link, device, pipe or socket for a client.
-
-        Args:
-          name: Its name; there is no such name yet.
-          new: Its attributes: ``mode`` with the file type, owner, times, ``rdev``.
-          target: Where a symbolic link leads to, else None.
-        """
-        raise FuseError(errno.EROFS)
-
-    async def link(self, name: str, node: Node) -> None:
-        """Give a node one more name: a hard link."""
-        raise FuseError(errno.EROFS)
-
-    async def unlink(self, name: str, node: Node) -> None:
-        """Take a name away: of a file, or of an empty directory."""
-        raise FuseError(errno.EROFS)
-
-    async def rename(
-        self,
-        name: str,
-        node: Node,
-        to: FolderNode,
-        new_name: str,
-        replaced: Node | None,
-    ) -> None:
-        """Give a node another name, here or in another directory.
-
-        Args:
-          name: Its name here.
-          node: The node.
-          to: The directory of the new name; may be this one.
-          new_name: The new name.
-          replaced: What has that name now, and loses it: a file, or an empty
-            directory.  None: nothing.
-        """
-        raise FuseError(errno.EROFS)
-
-    def same_store(self, other: FolderNode) -> bool:
-        """Whether nodes may be moved and linked between two directories, else EXDEV."""
-        raise NotImplementedError
-
-    async def fsync(self, *, datasync: bool) -> None:
-        """Write its names to stable storage."""
-
-
-class AskedDirectory(FolderNode):
-    """A directory that is asked for its children each time; subclass it.
-
-    For stores: a database, an archive, a server.  `lookup` and `entries` are what it
-    cannot do without.  Give the nodes keys, so that two objects of the same thing are
-    the same inode; without a key the directory and the name are it.
-
-    Args:
-      key, stat, valid: As for `Node`.
-    """
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        *,
-        key: Hashable = None,
-        stat: Stat | None = None,
-        valid: float | None = None,
-    ) -> None:
-        for method in ("lookup", "entries"):
-            if not overrides(self, method, FolderNode):
-                message = f"{type(self).__name__} needs a method {method}()"
-                raise TypeError(message)
-        super().__init__(key=key, stat=stat, valid=valid)
-        if stat is None or stat.nlink is None:
-            self._inode.attr.nlink = 1  # nobody has counted its subdirectories
-
-    @property
-    def writable(self) -> bool:
-        """Whether clients may change it."""
-        return overrides(self, "make", FolderNode) or overrides(self, "save", Node)
-
-    def same_store(self, other: FolderNode) -> bool:
-        """Whether nodes may be moved and linked between two directories, else EXDEV."""
-        return type(self) is type(other)
 
 
 class Directory(FolderNode, MutableMapping[str, Node]):
@@ -151,6 +34,8 @@ class Directory(FolderNode, MutableMapping[str, Node]):
     """
 
     __slots__ = ("_children", "_writable")
+
+    HOLDS = True
 
     def __init__(
         self,
@@ -223,6 +108,21 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         self._tell(name, node)
         to._tell(new_name, replaced)
 
+    def makedirs(self, *names: str) -> Directory:
+        """Return the directory at a path below this one; make what is missing of it.
+
+        Raises:
+          ValueError: One of the names is that of something else.
+        """
+        at = self
+        for name in names:
+            below = at.setdefault(name, Directory(writable=self.writable))
+            if not isinstance(below, Directory):
+                message = f"{name!r} in {names!r} is no directory, but {below!r}"
+                raise ValueError(message)
+            at = below
+        return at
+
     # --- What clients ask
 
     async def lookup(self, name: str) -> Node | None:
@@ -284,15 +184,17 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         if name in self._children:
             self._take(name)
         if inode.owner is not mine.owner and mine.owner is not None:
-            adopt(node, mine)
+            adopt(node, mine.owner)
         self._children[name] = node
         inode.add_place(mine, name)
+        if mine.owner is not None:
+            mine.owner.space.small += cost_of(name)
         if isinstance(node, FolderNode):
-            mine.attr.nlink += 1
+            mine.set_nlink(mine.attr.nlink + 1)
             if isinstance(node, Directory):
-                inode.attr.nlink = 2 + _directories(node)
+                inode.set_nlink(2 + _directories(node))
         else:
-            inode.attr.nlink = sum(1 for _ in inode.places())
+            inode.set_nlink(inode.attr.nlink + 1 if inode.more_places else 1)
         mine.modified()
         inode.changed()
 
@@ -302,15 +204,21 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         mine, inode = inode_of(self), inode_of(node)
         inode.remove_place(mine, name)
         if isinstance(node, FolderNode):
-            mine.attr.nlink -= 1
-            inode.attr.nlink = 0
+            mine.set_nlink(mine.attr.nlink - 1)
+            inode.set_nlink(0)
         else:
-            inode.attr.nlink -= 1
+            inode.set_nlink(inode.attr.nlink - 1)
         mine.modified()
         inode.changed()
-        if inode.owner is not None:
-            inode.owner.may_be_unused(inode)
+        if mine.owner is not None:
+            mine.owner.space.small -= cost_of(name)
+            mine.owner.may_be_unused(inode)
         return node
+
+    def empty(self) -> None:
+        """Take all names away: the directory itself has gone."""
+        for name in list(self._children):
+            self._take(name)
 
     def _move(self, name: str, node: Node, to: Directory, new_name: str) -> None:
         check_name(new_name)
@@ -375,50 +283,22 @@ def _directories(directory: Directory) -> int:
     return sum(isinstance(child, FolderNode) for child in directory.values())
 
 
-def check_name(name: object) -> None:
-    """Raise what is wrong with a name that the program gives.
-
-    Raises:
-      TypeError: It is no str.
-      ValueError: It cannot be the name of anything.
-    """
-    if not isinstance(name, str):
-        hint = f": os.fsdecode({name!r})" if isinstance(name, bytes) else ""
-        message = f"a name is a str, not {name!r}{hint}"
-        raise TypeError(message)
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        message = f"{name!r} cannot be a name: a name has no slash and no NUL"
-        raise ValueError(message)
-    if len(os.fsencode(name)) > _NAME_MAX:
-        message = f"a name has at most {_NAME_MAX} bytes; {name[:20]!r}... has more"
-        raise ValueError(message)
-
-
-def where(inode: Inode) -> str:
-    """Return the path of an inode within its tree."""
-    names: list[str] = []
-    while inode.parent is not None:
-        names.append(inode.name)
-        inode = inode.parent
-    return "/" + "/".join(reversed(names))
-
-
-def parents(inode: Inode) -> Iterator[Inode]:
-    """Yield an inode and all directories above it."""
-    at: Inode | None = inode
-    while at is not None:
-        yield at
-        at = at.parent
-
-
-def adopt(node: Node, parent: Inode) -> None:
-    """Have a node, and all below it, belong to the tree of a directory."""
-    waiting = [node]
+def adopt(node: Node, owner: Owner) -> None:
+    """Have a node, and all below it, belong to a tree."""
+    waiting, found = [node], []
     while waiting:
         inode = inode_of(waiting.pop())
-        if inode.owner not in (None, parent.owner):
+        if inode.owner not in (None, owner):
             message = f"a node below is in another tree, at {where(inode)}"
             raise ValueError(message)
-        inode.owner = parent.owner
+        owner.admit(inode)
+        found.append(inode)
         if isinstance(inode.node, Directory):
             waiting.extend(inode.node.values())
+    for inode in found:
+        if inode.owner is None:
+            inode.owner = owner
+            owner.space.small += inode.charged
+            owner.nodes += 1
+            if isinstance(inode.node, Directory):
+                owner.space.small += sum(map(cost_of, inode.node))

@@ -4,31 +4,54 @@ from __future__ import annotations
 
 import errno
 import inspect
+import logging
 import os
+import select
 from typing import Any
 
 import trio
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
-from triofuse.filesystem.flags import FallocateMode, OpenFlags, WriteFlags
-from triofuse.filesystem.replies import Buffer, Entry, FileData, Opened
+from triofuse.filesystem.flags import (
+    FallocateMode,
+    LockFlags,
+    LockType,
+    OpenFlags,
+    PollFlags,
+    ReleaseFlags,
+    WriteFlags,
+)
+from triofuse.filesystem.replies import Buffer, Entry, FileData, FileLock, Opened
+from triofuse.tree import xattrs
 from triofuse.tree.attributes import Attributes, drop_privileges
+from triofuse.tree.births import inherited, save_written
+from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
-from triofuse.tree.handle import Handle
+from triofuse.tree.folder import FolderNode
+from triofuse.tree.handle import Broken, Handle
 from triofuse.tree.inode import Inode
-from triofuse.tree.names import Names, inherited
+from triofuse.tree.kinds import by_kind
+from triofuse.tree.listings import Listings
+from triofuse.tree.names import Names
 from triofuse.tree.node import overrides
 
 __all__ = ["Files"]
 
-#: Bytes that one COPY_FILE_RANGE copies at most: other requests wait for so long.
-_COPY_MAX = 1 << 23
+_log = logging.getLogger("triofuse")
+
+#: What poll(2) says of a file that is always ready.
+_ALWAYS_READY = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+
+#: What most files are opened with.  To make a flag of two costs a whole microsecond.
+_KEPT = OpenFlags.KEEP_CACHE | OpenFlags.NOFLUSH
+_UNSIZED = OpenFlags.DIRECT_IO
+_UNSIZED_QUIET = OpenFlags.DIRECT_IO | OpenFlags.NOFLUSH
 
 _KILL_SUIDGID = int(WriteFlags.KILL_SUIDGID)
 
 
-class Files(Names, Attributes):
+class Files(Names, Listings, Attributes):
     """The requests about open files."""
 
     async def create(self, request: r.Create) -> tuple[Entry, Opened]:
@@ -41,10 +64,14 @@ class Files(Names, Attributes):
         """Make a nameless file and open it."""
         directory, node = self._folder(request.nodeid)
         self._check_writable(node)
-        new, xattrs = inherited(directory, request, request.mode, request.umask, 0)
-        inode = self._known(directory, "", await node.make("", new, None))
-        inode.attr.nlink = 0
-        inode.xattrs = xattrs or None
+        new, lists = await inherited(directory, request, request.mode, request.umask, 0)
+        if isinstance(node, Directory):
+            self._check_space("", *lists, nodes=1)
+        child = await node.make("", new, None)
+        inode = self._known(directory, "", child)
+        inode.set_nlink(0)
+        for name, value in lists.items():
+            await child.setxattr(name, value)
         opened = await self._open(inode, request.flags)
         return self._entry(inode), opened
 
@@ -59,18 +86,33 @@ class Files(Names, Attributes):
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self._check_writable(node)
         target: Any = node
-        handle = Handle(inode, node, target)
+        handle = Handle(inode, node, target, flags)
         if overrides(node, "open", File):
             handle.target = await self._enter(handle, flags) or node
+            handle.entered = True
         fh = next(self._fhs)
         self._handles[fh] = handle
         inode.nopen += 1
         self._inodes[self.number(inode)] = inode
         return Opened(
             fh,
-            _open_flags(node, handle.target),
+            self._open_flags(node, handle.target),
             backing_fd=getattr(handle.target, "backing_fd", None),
         )
+
+    def _open_flags(self, node: File, target: Any) -> OpenFlags:
+        """Return what the kernel may do by itself."""
+        flushes = (
+            type(self).flush is not Files.flush
+            or (target is not node and hasattr(target, "flush"))
+            or overrides(node, "flush", File)
+            or overrides(node, "setlk", File)
+        )
+        if not node.sized:
+            return _UNSIZED if flushes else _UNSIZED_QUIET
+        if node.keeps_content:
+            return OpenFlags.KEEP_CACHE if flushes else _KEPT
+        return OpenFlags(0) if flushes else OpenFlags.NOFLUSH
 
     async def _enter(self, handle: Handle, flags: int) -> Any:
         """Ask the node to open, which may give a context to be in until release."""
@@ -89,9 +131,15 @@ class Files(Names, Attributes):
         task_status: trio.TaskStatus[Any],
     ) -> None:
         assert handle.released is not None
-        async with context as target:
-            task_status.started(target)
-            await handle.released.wait()
+        try:
+            async with context as target:
+                task_status.started(target)
+                await handle.released.wait()
+        except Exception:
+            if not handle.entered:
+                raise  # the error of open(2)
+            _log.exception("what %s.open() entered failed", type(handle.node).__name__)
+            handle.target = Broken()
 
     async def _nursery(self) -> trio.Nursery:
         await self._running.wait()
@@ -104,6 +152,8 @@ class Files(Names, Attributes):
         inode = handle.inode
         inode.nopen -= 1
         try:
+            if request.release_flags & ReleaseFlags.FLOCK_UNLOCK:
+                await self._unlock(handle, request.lock_owner, flock=True)
             if handle.released is not None:
                 handle.released.set()
             elif handle.target is not handle.node:
@@ -112,15 +162,25 @@ class Files(Names, Attributes):
                 if inspect.isawaitable(closed):
                     await closed
         finally:
-            self._let_go(inode)
-            if self._unused:
-                await self._drop_unused()
+            if inode.hidden is not None and not inode.nopen:
+                await self._unhide(inode, *inode.hidden)
+            if not inode.nlookup:
+                self._let_go(inode)
+            await self._ending.finish()
+
+    async def _unhide(self, inode: Inode, directory: Inode, name: str) -> None:
+        """Remove what a store kept although it had lost its name."""
+        assert isinstance(directory.node, FolderNode)
+        inode.hidden = None
+        await directory.node.unlink(name, inode.node)
 
     async def read(self, request: r.Read) -> Buffer | FileData:
         """Read from what was opened."""
         handle = self._handles[request.fh]
-        target = handle.target
-        data: Buffer | FileData = await target.read(request.size, request.offset)
+        node = handle.node
+        if node.in_memory and node.writable:
+            handle.inode.accessed()
+        data: Buffer | FileData = await handle.target.read(request.size, request.offset)
         return data
 
     async def write(self, request: r.Write) -> int:
@@ -132,13 +192,24 @@ class Files(Names, Attributes):
         node.resized(max(inode.attr.size, request.offset + written))
         inode.modified()
         if request.write_flags & _KILL_SUIDGID:
-            await drop_privileges(inode)
+            await drop_privileges(inode, request)
+        elif inode.xattrs:
+            xattrs.discard(inode, xattrs.CAPABILITIES)
+        if not node.in_memory:
+            await save_written(inode)
         return written
 
     async def flush(self, request: r.Flush) -> None:
         """Close one descriptor."""
         handle = self._handles[request.fh]
         await getattr(handle.target, "flush", handle.node.flush)()
+        await self._unlock(handle, request.lock_owner, flock=False)
+
+    async def _unlock(self, handle: Handle, owner: int, *, flock: bool) -> None:
+        """Drop the locks of who closes a file."""
+        if overrides(handle.node, "setlk", File):
+            everything = FileLock(type=LockType.UNLCK)
+            await handle.node.setlk(everything, owner, wait=False, flock=flock)
 
     async def fsync(self, request: r.Fsync) -> None:
         """Write a file to stable storage."""
@@ -152,61 +223,71 @@ class Files(Names, Attributes):
         await node.fsync(datasync=bool(request.fsync_flags & 1))
 
     async def fallocate(self, request: r.Fallocate) -> None:
-        """Change the space of a file in memory."""
-        inode, file = self._file(request.nodeid)
-        self._check_writable(file)
-        content = file.stored()
-        if content is None:
-            raise FuseError(errno.EOPNOTSUPP)
-        if request.mode & FallocateMode.PUNCH_HOLE:
-            await content.punch(request.offset, request.length)
-        elif request.mode & FallocateMode.ZERO_RANGE:
-            await content.zero(request.offset, request.length)
-        else:
-            await content.allocate(request.offset, request.length)
-        if not request.mode & FallocateMode.KEEP_SIZE:
-            content.lengthen(request.offset + request.length)
-        file.resized(content.size)
+        """Change the space of a file."""
+        handle = self._handles[request.fh]
+        inode, node = handle.inode, handle.node
+        fallocate = getattr(handle.target, "fallocate", node.fallocate)
+        await fallocate(request.mode, request.offset, request.length)
+        end = request.offset + request.length
+        grows = not request.mode & FallocateMode.KEEP_SIZE
+        node.resized(max(inode.attr.size, end) if grows else inode.attr.size)
         inode.modified()
+        await save_written(inode)
 
     async def lseek(self, request: r.Lseek) -> int:
         """Find data or a hole; where nobody knows, all is data."""
-        inode, file = self._file(request.nodeid)
-        if not 0 <= request.offset < inode.attr.size:
+        handle = self._handles[request.fh]
+        if not 0 <= request.offset < handle.inode.attr.size:
             raise FuseError(errno.ENXIO)
-        content = file.stored()
-        find_data = request.whence == os.SEEK_DATA
-        if content is None:
-            return request.offset if find_data else inode.attr.size
-        if find_data:
-            return content.seek_data(request.offset)
-        return await content.seek_hole(request.offset)
+        lseek = getattr(handle.target, "lseek", handle.node.lseek)
+        found: int = await lseek(request.offset, request.whence)
+        return found
 
     async def copy_file_range(self, request: r.CopyFileRange) -> int:
-        """Copy between files in memory; the kernel copies between others."""
-        _, one = self._file(request.nodeid)
-        target, other = self._file(request.nodeid_out)
-        here, there = one.stored(), other.stored()
-        if here is None or there is None:
-            raise FuseError(errno.EOPNOTSUPP)
-        self._check_writable(other)
-        data = here.read(request.off_in, min(request.len, _COPY_MAX))
-        there.write(request.off_out, data)
-        other.resized(there.size)
+        """Copy between files that can do that; the kernel copies between others."""
+        source, (target, node) = (
+            self._handles[request.fh_in],
+            self._file(request.nodeid_out),
+        )
+        copied = await source.node.copy_file_range(
+            request.off_in, node, request.off_out, request.len
+        )
+        node.resized(max(target.attr.size, request.off_out + copied))
         target.modified()
-        return len(data)
+        await save_written(target)
+        return copied
 
+    @by_kind
+    async def poll(self, request: r.Poll) -> int:
+        """Return what a file is ready for."""
+        handle = self._handles[request.fh]
+        if request.flags & PollFlags.SCHEDULE_NOTIFY:
+            self._polled.setdefault(request.nodeid, set()).add(request.kh)
+        poll = getattr(handle.target, "poll", handle.node.poll)
+        if not overrides(handle.node, "poll", File) and poll == handle.node.poll:
+            return request.events & _ALWAYS_READY
+        events: int = await poll(request.events)
+        return events
 
-def _open_flags(node: File, target: Any) -> int:
-    """Return what the kernel may do by itself."""
-    flags = OpenFlags.NOFLUSH if _never_flushes(node, target) else OpenFlags(0)
-    if not node.sized:
-        return flags | OpenFlags.DIRECT_IO
-    if node.keeps_content:
-        return flags | OpenFlags.KEEP_CACHE
-    return flags
+    @by_kind
+    async def getlk(self, request: r.Getlk) -> FileLock:
+        """Return a lock that conflicts."""
+        node = self._handles[request.fh].node
+        return await node.getlk(request.lock, request.owner) or FileLock()
 
+    @by_kind
+    async def setlk(self, request: r.Setlk) -> None:
+        """Take or drop a lock."""
+        await self._lock(request, wait=False)
 
-def _never_flushes(node: File, target: Any) -> bool:
-    own = target is not node and hasattr(target, "flush")
-    return not own and not overrides(node, "flush", File)
+    @by_kind
+    async def setlkw(self, request: r.Setlkw) -> None:
+        """Take or drop a lock; wait while it conflicts."""
+        await self._lock(request, wait=True)
+
+    async def _lock(self, request: r.Getlk, *, wait: bool) -> None:
+        node = self._handles[request.fh].node
+        if not overrides(node, "setlk", File):
+            raise FuseError(errno.EOPNOTSUPP)
+        flock = bool(request.lk_flags & LockFlags.FLOCK)
+        await node.setlk(request.lock, request.owner, wait=wait, flock=flock)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from triofuse.filesystem.replies import FileData
 from triofuse.tree.file import File
 from triofuse.tree.node import check_type
-from triofuse.tree.stat import Stat, apply
+from triofuse.tree.stat import Stat
 
 __all__ = ["DiskFile", "Generated"]
 
@@ -146,10 +146,10 @@ class DiskFile(File):
         self._path = os.fspath(path)
         super().__init__(key=key, valid=valid)
         found = Stat.from_stat(os.stat(self._path))
-        apply(self._inode.attr, found)
-        self._inode.attr.nlink = 0
+        self._inode.apply(found)
+        self._inode.set_nlink(0)
         if stat is not None:
-            apply(self._inode.attr, stat)
+            self._inode.apply(stat)
         self.sized = True
 
     async def refresh(self) -> Stat | None:

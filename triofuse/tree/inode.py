@@ -2,11 +2,14 @@
 
 The law: one inode is what the kernel knows by one number, whatever objects stand for
 it over time.  It lives as long as a name, a handle, a lookup of the kernel's or an
-object of the author's does, and its number is never given to another.
+object of the author's does, and its number is never given to another.  It is itself the
+entry that the kernel is told of a name, so that its encoded form is kept until
+something changes.
 """
 
 from __future__ import annotations
 
+import math
 import stat
 import time
 from collections.abc import Hashable, Iterator
@@ -14,8 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from triofuse.filesystem.replies import FileAttr
+from triofuse.filesystem.replies import KeptEntry
 from triofuse.posix.space import Space
+from triofuse.tree.stat import Stat, apply
 
 if TYPE_CHECKING:
     from triofuse.tree.node import Node
@@ -28,9 +32,11 @@ class Owner(Protocol):
 
     Attributes:
       space: What contents in memory take from.
+      nodes: How many nodes are in memory.
     """
 
     space: Space
+    nodes: int
 
     def number(self, inode: Inode) -> int:
         """Return the inode's number; the first time, choose it."""
@@ -62,37 +68,55 @@ class Owner(Protocol):
         """Look soon whether anything is left of an inode."""
         ...
 
+    def wake_pollers(self, inode: Inode) -> None:
+        """Wake who polls a file."""
+        ...
 
-#: A directory that is filled, and a name in it.
+    def admit(self, inode: Inode) -> None:
+        """Take an inode in.
+
+        Raises:
+          TypeError: Its class has what this mount has left out.
+        """
+        ...
+
+
+#: How old a time of access may get, as with the mount option ``relatime``.
+_DAY_NS = 86400 * 10**9
+
+#: A directory, and a name in it.
 Place = tuple["Inode", str]
 
 
-@attrs.define(eq=False, repr=False, weakref_slot=True)
-class Inode:
+@attrs.define(eq=False, repr=False, weakref_slot=True, kw_only=True)
+class Inode(KeptEntry):
     """The tree's side of a node.
 
     Attributes:
-      node: The author's object; the newest one of its key.
       attr: What stat(2) shows.  ``ino`` is 0 until a tree has numbered it; it is the
-        ``nodeid`` as well.
+        ``nodeid`` as well.  Change it by `apply`, `changed`, `modified`, `set_nlink`
+        and `set_mode` only.
+      node: The author's object; the newest one of its key.
       key: What makes two objects one inode; None: the object itself.
       valid: Seconds for which attributes are fresh.
       fresh_until: When they cease to be, in trio's time.
       owner: The tree that it is in; None: none yet.
-      parent: A directory that has a name of it, and the name there.
+      parent: A directory that has a name of it, as far as is known.
       name: That name.
       more_places: Further ones, of hard links.
       nlookup: Lookups that the kernel has counted and not forgotten.
       nopen: Open handles.
       xattrs: Extended attributes that are kept in memory.
+      hidden: Where a store keeps it until it is closed, although it has no name.
+      charged: Bytes that it takes of the space beside its contents.
+      is_asked: Whether a store has it, not a directory in memory.
       dropped: Whether it is gone for good.
     """
 
     node: Node
-    attr: FileAttr
     key: Hashable
     valid: float
-    fresh_until: float
+    fresh_until: float = math.inf
     owner: Owner | None = None
     parent: Inode | None = None
     name: str = ""
@@ -100,6 +124,9 @@ class Inode:
     nlookup: int = 0
     nopen: int = 0
     xattrs: dict[str, bytes] | None = None
+    hidden: Place | None = None
+    charged: int = 0
+    is_asked: bool = False
     dropped: bool = False
 
     @property
@@ -108,12 +135,19 @@ class Inode:
         return stat.S_ISDIR(self.attr.mode)
 
     @property
+    def is_held(self) -> bool:
+        """Whether a directory in memory has a name of it."""
+        return self.parent is not None and self.parent.node.HOLDS
+
+    @property
     def is_used(self) -> bool:
         """Whether a name, a handle or a lookup is left."""
-        return bool(self.nlookup or self.nopen or self.parent)
+        if self.nlookup > 0 or self.nopen:
+            return True
+        return self.attr.nlink > 0 if self.is_asked else self.is_held
 
     def places(self) -> Iterator[Place]:
-        """Yield each directory and name that leads to it."""
+        """Yield each directory and name that is known to lead to it."""
         if self.parent is not None:
             yield self.parent, self.name
         yield from self.more_places or ()
@@ -131,10 +165,50 @@ class Inode:
         self.parent, self.name = left[0] if left else (None, "")
         self.more_places = left[1:] or None
 
+    def charge(self, size: int) -> None:
+        """Take bytes of the space, or give some back.
+
+        Raises:
+          FuseError: ENOSPC: there are not so many left.
+        """
+        if self.owner is not None:
+            self.owner.space.charge(size)
+        self.charged += size
+
+    def apply(self, changes: Stat) -> None:
+        """Change what is given of the attributes."""
+        apply(self.attr, changes)
+        self.record = None
+
     def changed(self) -> None:
         """Note a change of the inode."""
         self.attr.ctime_ns = time.time_ns()
+        self.record = None
 
     def modified(self) -> None:
         """Note a change of the contents."""
         self.attr.mtime_ns = self.attr.ctime_ns = time.time_ns()
+        self.record = None
+
+    def accessed(self) -> None:
+        """Note an access, if it is the first after a change or after a day."""
+        attr, now = self.attr, time.time_ns()
+        if attr.atime_ns <= max(attr.mtime_ns, attr.ctime_ns, now - _DAY_NS):
+            attr.atime_ns = now
+            self.record = None
+
+    def set_nlink(self, nlink: int) -> None:
+        """Set the number of names."""
+        self.attr.nlink = nlink
+        self.record = None
+
+    def set_mode(self, mode: int) -> None:
+        """Set type and permissions."""
+        self.attr.mode = mode
+        self.record = None
+
+    def set_entry_valid(self, seconds: float) -> None:
+        """Set for how long the kernel may keep a name of it."""
+        if seconds != self.entry_valid:
+            self.entry_valid = seconds
+            self.record = None

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
-import time
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import RenameFlags
-from triofuse.filesystem.replies import DirEntry, Entry
-from triofuse.posix import acl
-from triofuse.posix.space import NAME_MAX
-from triofuse.tree.directory import Directory, FolderNode, parents
+from triofuse.filesystem.replies import Entry
+from triofuse.posix.space import NAME_MAX, cost_of
+from triofuse.tree.births import inherited, note_added, note_removed, save_upkeep
+from triofuse.tree.directory import Directory
+from triofuse.tree.folder import AskedDirectory, FolderNode
 from triofuse.tree.inode import Inode
 from triofuse.tree.node import Node
+from triofuse.tree.places import parents
 from triofuse.tree.stat import Stat
 from triofuse.tree.table import Table
 
-__all__ = ["Names", "inherited"]
+__all__ = ["LINK_MAX", "Names"]
 
 #: The most names of one inode, as in ext4.
-_LINK_MAX = 65_000
-
-#: The bits of a mode that say who may.
-_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+LINK_MAX = 65_000
 
 
 class Names(Table):
@@ -45,7 +44,8 @@ class Names(Table):
             _check_length(request.name)
             return self._absence(directory, request.name)
         inode = self._known(directory, request.name, child)
-        await self._fresh(inode)
+        if inode.fresh_until < math.inf:
+            await self._fresh(inode)
         return self._entry(inode)
 
     async def _lookup_dots(self, directory: Inode, name: str) -> Entry:
@@ -86,17 +86,27 @@ class Names(Table):
         _check_there(directory)
         if await self._child(directory, request.name) is not None:
             raise FuseError(errno.EEXIST)
-        if stat.S_ISDIR(mode) and directory.attr.nlink >= _LINK_MAX:
+        if stat.S_ISDIR(mode) and directory.attr.nlink >= LINK_MAX:
             raise FuseError(errno.EMLINK)
-        new, xattrs = inherited(directory, request, mode, umask, rdev)
+        new, xattrs = await inherited(directory, request, mode, umask, rdev)
+        if isinstance(node, Directory):
+            self._check_space(request.name, target or "", *xattrs, nodes=1)
         child = await node.make(request.name, new, target)
         inode = self._known(directory, request.name, child)
-        if xattrs:
-            inode.xattrs = xattrs
+        for name, value in xattrs.items():
+            await child.setxattr(name, value)
         self._absent.discard((request.nodeid, request.name))
         if not isinstance(node, Directory):
-            _note_added(directory, inode)
+            note_added(directory, inode)
+            await save_upkeep(directory, inode)
         return inode
+
+    def _check_space(self, name: str, *others: str, nodes: int = 0) -> None:
+        """Raise ENOSPC if there is no room for names in memory."""
+        size = cost_of(name) + sum(cost_of(other) for other in others if other)
+        self.space.check(size)
+        if nodes and self.nodes >= self.space.total:
+            raise FuseError(errno.ENOSPC)
 
     async def link(self, request: r.Link) -> Entry:
         """Make a hard link."""
@@ -107,18 +117,21 @@ class Names(Table):
         _check_there(directory)
         if isinstance(inode.node, FolderNode):
             raise FuseError(errno.EPERM)
-        if inode.attr.nlink >= _LINK_MAX:
+        if inode.attr.nlink >= LINK_MAX:
             raise FuseError(errno.EMLINK)
         home = None if inode.parent is None else inode.parent.node
         if isinstance(home, FolderNode) and not home.same_store(node):
             raise FuseError(errno.EXDEV)
         if await self._child(directory, request.newname) is not None:
             raise FuseError(errno.EEXIST)
+        if isinstance(node, Directory):
+            self._check_space(request.newname)
         await node.link(request.newname, inode.node)
         self._absent.discard((request.nodeid, request.newname))
         if not isinstance(node, Directory):
-            inode.attr.nlink += 1
-            _note_added(directory, inode)
+            inode.set_nlink(inode.attr.nlink + 1)
+            note_added(directory, inode)
+            await save_upkeep(directory, inode)
         return self._entry(inode)
 
     async def unlink(self, request: r.Unlink) -> None:
@@ -139,11 +152,25 @@ class Names(Table):
             raise FuseError(errno.EISDIR)
         if is_dir:
             await _check_empty(child.node)
-        await node.unlink(request.name, child.node)
+        if not await self._set_aside(directory, request.name, child):
+            await node.unlink(request.name, child.node)
         if not isinstance(node, Directory):
-            _note_removed(directory, child)
-        self.may_be_unused(child)
-        await self._drop_unused()
+            note_removed(directory, child, request.name)
+            await save_upkeep(directory, child)
+        self._ending.suspect(child)
+        await self._ending.finish()
+
+    async def _set_aside(self, directory: Inode, name: str, child: Inode) -> bool:
+        """Rename what is open, if its store finds data by name; return whether so."""
+        node = directory.node
+        if not isinstance(node, AskedDirectory) or not node.set_aside:
+            return False
+        if not child.nopen or child.is_dir or child.attr.nlink > 1:
+            return False
+        hidden = f".triofuse-{child.nodeid:x}-{next(self._fhs):x}"
+        await node.rename(name, child.node, node, hidden, None)
+        child.hidden = directory, hidden
+        return True
 
     async def rename(self, request: r.Rename) -> None:
         """Rename, replacing what has the new name."""
@@ -171,17 +198,26 @@ class Names(Table):
             await _check_replace(child, old)
         if not node.same_store(to):
             raise FuseError(errno.EXDEV)
+        if isinstance(to, Directory) and old is None:
+            freed = 0 if request.flags & RenameFlags.WHITEOUT else cost_of(request.name)
+            self.space.check(cost_of(request.newname) - freed)
+        if old is not None and await self._set_aside(target, request.newname, old):
+            note_removed(target, old, request.newname)
+            self._ending.suspect(old)
+            old = None
         replaced = None if old is None else old.node
         await node.rename(request.name, child.node, to, request.newname, replaced)
         self._absent.discard((request.newdir, request.newname))
         if not isinstance(node, Directory):
-            self._note_renamed(source, target, child, old, request.newname)
+            self._note_renamed(source, target, child, old, request)
+            await save_upkeep(source, child)
+            await save_upkeep(target, old or child)
         if request.flags & RenameFlags.WHITEOUT:
             hole = Stat(mode=stat.S_IFCHR, rdev=0, uid=request.uid, gid=request.gid)
             await node.make(request.name, hole, None)
         if old is not None:
-            self.may_be_unused(old)
-            await self._drop_unused()
+            self._ending.suspect(old)
+        await self._ending.finish()
         return None
 
     def _exchange(
@@ -209,54 +245,21 @@ class Names(Table):
         target: Inode,
         child: Inode,
         old: Inode | None,
-        new_name: str,
+        request: r.Rename,
     ) -> None:
         if old is not None:
-            _note_removed(target, old)
+            note_removed(target, old, request.newname)
         if child.is_dir and source is not target:
-            source.attr.nlink -= source.attr.nlink > 1
-            target.attr.nlink += target.attr.nlink > 1
-        if isinstance(child.key, tuple) and child.key[:1] == (source.attr.ino,):
+            source.set_nlink(source.attr.nlink - (source.attr.nlink > 1))
+            target.set_nlink(target.attr.nlink + (target.attr.nlink > 1))
+        if child.key == (source.attr.ino, request.name):
             del self._keys[child.key]
-            child.key = (target.attr.ino, new_name)
+            child.key = (target.attr.ino, request.newname)
             self._keys[child.key] = child
+        child.parent, child.name = target, request.newname
         source.modified()
         target.modified()
         child.changed()
-
-    async def readdir(self, request: r.Readdir) -> Iterable[DirEntry]:
-        """List a directory."""
-        directory, _ = self._folder(request.nodeid)
-        children = await self._children(directory)
-        return (
-            DirEntry(name, self.number(inode), inode.attr.mode)
-            for name, inode in children
-        )
-
-    async def readdirplus(self, request: r.Readdirplus) -> Iterable[DirEntry]:
-        """List a directory with the attributes of what is in it, as far as fresh."""
-        directory, _ = self._folder(request.nodeid)
-        children = await self._children(directory)
-        return self._with_entries(children)
-
-    async def _children(self, directory: Inode) -> Iterable[tuple[str, Inode]]:
-        node = directory.node
-        assert isinstance(node, FolderNode)
-        entries = node.entries()
-        known = self._known
-        if isinstance(entries, AsyncIterable):
-            return [
-                (name, known(directory, name, child)) async for name, child in entries
-            ]
-        return ((name, known(directory, name, child)) for name, child in entries)
-
-    def _with_entries(
-        self, children: Iterable[tuple[str, Inode]]
-    ) -> Iterator[DirEntry]:
-        """Yield entries; each counts as a lookup when the kernel takes it."""
-        for name, inode in children:
-            entry = self._entry(inode) if self._is_fresh(inode) else None
-            yield DirEntry(name, self.number(inode), inode.attr.mode, None, entry)
 
 
 def _check_there(directory: Inode) -> None:
@@ -268,65 +271,6 @@ def _check_there(directory: Inode) -> None:
 def _check_length(name: str) -> None:
     if len(os.fsencode(name)) > NAME_MAX:
         raise FuseError(errno.ENAMETOOLONG)
-
-
-def inherited(
-    directory: Inode,
-    request: r.Mknod | r.Mkdir | r.Symlink | r.Create | r.Tmpfile,
-    mode: int,
-    umask: int,
-    rdev: int,
-) -> tuple[Stat, dict[str, bytes]]:
-    """Return attributes of what is made in a directory.
-
-    A default access list stands in for the umask, and goes on to directories.
-    """
-    xattrs: dict[str, bytes] = {}
-    default = (directory.xattrs or {}).get(acl.DEFAULT)
-    if default is None or stat.S_ISLNK(mode):
-        mode &= ~umask
-    else:
-        access = acl.Acl.decode(default).inherit(mode)
-        if access.names_somebody:
-            xattrs[acl.ACCESS] = access.encode()
-        if stat.S_ISDIR(mode):
-            xattrs[acl.DEFAULT] = default
-        mode = mode & ~_PERMISSIONS | access.permissions
-    gid = request.gid
-    if directory.attr.mode & stat.S_ISGID:
-        gid = directory.attr.gid
-        if stat.S_ISDIR(mode):
-            mode |= stat.S_ISGID
-    now = time.time_ns()
-    new = Stat(
-        mode=mode,
-        uid=request.uid,
-        gid=gid,
-        rdev=rdev,
-        atime_ns=now,
-        mtime_ns=now,
-        ctime_ns=now,
-        btime_ns=now,
-    )
-    return new, xattrs
-
-
-def _note_added(directory: Inode, child: Inode) -> None:
-    """Keep the attributes of a directory of a store."""
-    if child.is_dir and directory.attr.nlink > 1:
-        directory.attr.nlink += 1
-    directory.modified()
-    child.changed()
-
-
-def _note_removed(directory: Inode, child: Inode) -> None:
-    if child.is_dir:
-        child.attr.nlink = 0
-        directory.attr.nlink -= directory.attr.nlink > 2
-    else:
-        child.attr.nlink = max(child.attr.nlink - 1, 0)
-    directory.modified()
-    child.changed()
 
 
 async def _check_empty(node: Node) -> None:
@@ -355,7 +299,7 @@ def _check_move(child: Inode, target: Inode, source: Inode) -> None:
     _check_there(target)
     if not child.is_dir:
         return
-    if target is not source and target.attr.nlink >= _LINK_MAX:
+    if target is not source and target.attr.nlink >= LINK_MAX:
         raise FuseError(errno.EMLINK)
     if child in parents(target):
         raise FuseError(errno.EINVAL)

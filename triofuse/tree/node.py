@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat as s
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from types import UnionType
 from typing import ClassVar
 
-from triofuse.filesystem.replies import FileAttr
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.replies import Buffer, IoctlReply
+from triofuse.posix.space import cost_of
+from triofuse.tree import xattrs
 from triofuse.tree.inode import Inode
-from triofuse.tree.stat import Stat, apply, new_attr
+from triofuse.tree.stat import Stat, new_attr
 
-__all__ = ["Node", "Special", "SymbolicLink", "inode_of", "overrides"]
+__all__ = ["GONE", "Node", "Special", "SymbolicLink", "inode_of", "overrides"]
 
 #: Seconds for which attributes are fresh where ``refresh`` brings new ones.
 _REFRESHED = 1.0
@@ -71,6 +75,8 @@ class Node:
 
     #: The file type, ``stat.S_IFREG`` and its kin.
     KIND: ClassVar[int] = s.S_IFREG
+    #: Whether it holds its children in memory.
+    HOLDS: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -85,11 +91,16 @@ class Node:
             valid = _REFRESHED if refreshed else math.inf
         attr = new_attr(self.KIND, stat, self._permissions())
         attr.attr_valid = valid
-        self._inode = Inode(self, attr, key, valid, math.inf)
+        self._inode = Inode(attr=attr, node=self, key=key, valid=valid)
+        self._inode.charged = self._cost()
 
     def _permissions(self) -> int:
         """Return the default permissions."""
         return 0o644 if self.writable else 0o444
+
+    def _cost(self) -> int:
+        """Return the bytes of memory that it takes beside its name and attributes."""
+        return 0
 
     @property
     def writable(self) -> bool:
@@ -98,26 +109,26 @@ class Node:
 
     @property
     def name(self) -> str:
-        """A name that it has in a filled directory; empty where it has none."""
+        """Its name where it is now, or the one of several that it had first."""
         return inode_of(self).name
 
     @property
     def parent(self) -> Node | None:
-        """The directory that holds `name`; None where there is none."""
+        """The directory in which it has that name; None where it has none."""
         parent = inode_of(self).parent
         return None if parent is None else parent.node
 
     @property
-    def stat(self) -> FileAttr:
-        """What stat(2) shows; change it by `set_stat`."""
-        return inode_of(self).attr
+    def stat(self) -> Stat:
+        """What stat(2) shows now; change it by `set_stat`."""
+        return Stat.of(inode_of(self).attr)
 
     def set_stat(self, changes: Stat) -> None:
         """Change attributes; the kernel is told soon, see ``Tree.told``."""
         inode = inode_of(self)
         if inode.owner is not None:
             inode.owner.check_thread()
-        apply(inode.attr, changes)
+        inode.apply(changes)
         if changes.ctime_ns is None:
             inode.changed()
         if inode.owner is not None:
@@ -140,13 +151,56 @@ class Node:
         return None
 
     async def save(self, changes: Stat) -> None:
-        """Keep attributes that have changed, by chmod(2), chown(2), utimensat(2).
+        """Keep attributes that have changed.
 
-        Left out, they are kept in memory where the node is writable.
+        By chmod(2), chown(2), utimensat(2), or by what was done: a write changes size
+        and times, a new name the times of its directory.  Left out, they are kept in
+        memory where the node is writable.
+
+        Args:
+          changes: What has changed, ``mode`` with the file type; the rest is None.
         """
 
     async def drop(self) -> None:
         """Let go of what stands behind it: no name, handle or lookup is left."""
+
+    async def getxattr(self, name: str) -> Buffer | None:
+        """Return an extended attribute; None: there is none of that name.
+
+        As they are, this and the next three keep extended attributes in memory.  A
+        store that keeps them overrides all four; ``name`` begins with a namespace:
+        ``user.``, ``trusted.``, ``security.``, or is one of the two access control
+        lists, ``system.posix_acl_access`` and ``system.posix_acl_default``.
+        """
+        return (inode_of(self).xattrs or {}).get(name)
+
+    async def listxattr(self) -> Iterable[str]:
+        """Return the names of all extended attributes."""
+        return list(inode_of(self).xattrs or ())
+
+    async def setxattr(self, name: str, value: bytes) -> None:
+        """Set an extended attribute."""
+        if overrides(self, "save", Node):  # attributes are elsewhere
+            raise FuseError(errno.EOPNOTSUPP)
+        xattrs.keep(inode_of(self), name, value)
+
+    async def removexattr(self, name: str) -> None:
+        """Remove an extended attribute, which is there."""
+        xattrs.discard(inode_of(self), name)
+
+    async def ioctl(self, command: int, data: memoryview, out_size: int) -> IoctlReply:
+        """Do a command of ioctl(2).
+
+        Args:
+          command: Its number.
+          data: What the caller passes in.
+          out_size: The most bytes that the caller takes.
+        """
+        raise FuseError(errno.ENOTTY)
+
+
+#: The node of an inode whose own has gone.
+GONE = Node()
 
 
 class SymbolicLink(Node):
@@ -174,7 +228,7 @@ class SymbolicLink(Node):
         self._target = target
         self._writable = writable
         super().__init__(key=key, stat=stat, valid=valid)
-        self._inode.attr.size = len(os.fsencode(target))
+        self._inode.apply(Stat(size=len(os.fsencode(target)), blocks=0))
 
     def _permissions(self) -> int:
         return 0o777
@@ -187,6 +241,9 @@ class SymbolicLink(Node):
     async def readlink(self) -> str:
         """Return where it leads to."""
         return self._target
+
+    def _cost(self) -> int:
+        return cost_of(self._target)
 
 
 class Special(Node):
@@ -217,10 +274,9 @@ class Special(Node):
             message = f"Special is for devices, pipes and sockets, not mode {mode:#o}"
             raise ValueError(message)
         super().__init__(key=key, valid=valid)
-        attr = self._inode.attr
-        attr.mode, attr.rdev = mode, rdev
+        self._inode.attr.mode, self._inode.attr.rdev = mode, rdev
         if stat is not None:
-            apply(attr, stat)
+            self._inode.apply(stat)
 
     @property
     def writable(self) -> bool:

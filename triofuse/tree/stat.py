@@ -53,6 +53,11 @@ class Stat:
     btime_ns: int | None = None
 
     @classmethod
+    def of(cls, attr: FileAttr) -> Self:
+        """Take all attributes from those of an inode."""
+        return cls(**{name: getattr(attr, name) for name in _FIELDS})
+
+    @classmethod
     def from_stat(cls, status: os.stat_result) -> Self:
         """Take all attributes from a result of ``os.stat`` and its kin."""
         return cls(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import itertools
 import math
+import secrets
 import stat
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from weakref import WeakValueDictionary
 
 import trio
@@ -18,12 +19,15 @@ from triofuse.filesystem.replies import Entry, FileAttr
 from triofuse.filesystem.requests import Forget
 from triofuse.posix.space import Space
 from triofuse.tree.changes import Changes
-from triofuse.tree.directory import AskedDirectory, Directory, FolderNode, adopt
+from triofuse.tree.directory import adopt
+from triofuse.tree.ending import Ending
 from triofuse.tree.file import File
+from triofuse.tree.folder import AskedDirectory, FolderNode
+from triofuse.tree.forgetting import Forgetting
 from triofuse.tree.handle import Handle
 from triofuse.tree.inode import Inode
-from triofuse.tree.node import Node, inode_of, overrides
-from triofuse.tree.stat import apply
+from triofuse.tree.kinds import Kinds
+from triofuse.tree.node import GONE, Node, inode_of
 
 __all__ = ["Table"]
 
@@ -36,34 +40,43 @@ _MAX_ABSENT = 10_000
 class Table(Filesystem):
     """Numbers inodes, and counts what the kernel knows of each."""
 
-    def __init__(self, root: Node, space: Space, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        root: Node,
+        space: Space,
+        *,
+        read_only: bool,
+        max_nodes: int | None,
+        kinds: Iterable[type[Node]],
+    ) -> None:
         inode = inode_of(root)
         if inode.owner is not None or inode.parent is not None:
             message = "the root of a tree cannot be part of another tree"
             raise ValueError(message)
         self.space = space
+        self.nodes = 0
         self.root = root
         self._read_only = read_only
         self._numbers = itertools.count(ROOT)
+        # File handles of an earlier tree, with the same numbers, are stale.
+        self._generation = secrets.randbits(31)
         self._inodes: dict[int, Inode] = {}
         self._keys: WeakValueDictionary[Hashable, Inode] = WeakValueDictionary()
         self._absent: set[tuple[int, str]] = set()
+        self._polled: dict[int, set[int]] = {}
         self._changes = Changes()
-        self._unused: list[Inode] = []
-        self._some_unused = trio.Event()
+        self._ending = Ending(self)
+        self._forgetting = Forgetting(self, max_nodes or math.inf)
         self._thread = 0
         self._handles: dict[int, Handle] = {}
         self._fhs = itertools.count(1)
         self._tasks: trio.Nursery | None = None
         self._running = trio.Event()
-        self._adopt_root(inode)
-
-    def _adopt_root(self, inode: Inode) -> None:
-        inode.owner = self
+        self._kinds = Kinds(self)
+        for kind in kinds:
+            self._kinds.admit(kind, mounted=False)
+        adopt(root, self)
         self._inodes[self.number(inode)] = inode
-        if isinstance(inode.node, Directory):
-            for child in inode.node.values():
-                adopt(child, inode)
 
     # --- What nodes ask of the tree
 
@@ -71,7 +84,9 @@ class Table(Filesystem):
         """Return the inode's number; the first time, choose it."""
         attr = inode.attr
         if not attr.ino:
-            attr.ino = next(self._numbers)
+            attr.ino = inode.nodeid = next(self._numbers)
+            # The kernel takes a root with another generation for a new one.
+            inode.generation = self._generation if attr.ino != ROOT else 0
             if inode.valid < math.inf == inode.fresh_until and self._thread:
                 inode.fresh_until = trio.current_time() + inode.valid
             if inode.key is not None:
@@ -109,12 +124,22 @@ class Table(Filesystem):
             gone = child is not None and child.parent is None
             self._changes.name(parent, name, child.attr.ino if gone and child else 0)
         self.attributes_changed(directory)
+        self._ending.soon()
 
     def may_be_unused(self, inode: Inode) -> None:
-        """Look soon whether anything is left of an inode."""
-        if overrides(inode.node, "drop", Node):
-            self._unused.append(inode)
-            self._some_unused.set()
+        """Look at the next checkpoint whether anything is left of an inode."""
+        self._ending.suspect(inode)
+
+    def wake_pollers(self, inode: Inode) -> None:
+        """Wake who polls a file."""
+        for kh in self._polled.pop(inode.attr.ino, ()):
+            self._changes.poll(kh)
+
+    def admit(self, inode: Inode) -> None:
+        """Take an inode in; raise TypeError if the mount has left out what it has."""
+        kind = type(inode.node)
+        if kind not in self._kinds.known:
+            self._kinds.admit(kind, mounted=bool(self._thread))
 
     # --- What the kernel knows
 
@@ -146,22 +171,35 @@ class Table(Filesystem):
     def _known(self, directory: Inode, name: str, child: Node) -> Inode:
         """Return the inode of a child; a newer object of one takes its place."""
         inode = inode_of(child)
-        if inode.owner is self and inode.parent is not None:
+        if inode.is_held:
             return inode
+        if directory.node.HOLDS and not name:  # O_TMPFILE
+            adopt(child, self)
+            return inode
+        return self._asked(directory, name, child, inode)
+
+    def _asked(self, directory: Inode, name: str, child: Node, inode: Inode) -> Inode:
+        """Return the inode of what a store has."""
+        inode.node = child
         if inode.valid < math.inf:
             inode.fresh_until = trio.current_time() + inode.valid
         if inode.key is None and isinstance(directory.node, AskedDirectory):
             inode.key = (directory.attr.ino, name)
         former = None if inode.key is None else self._keys.get(inode.key)
-        if former is inode:
-            return inode
-        inode.owner = self
-        if former is not None and stat.S_IFMT(former.attr.mode ^ inode.attr.mode):
-            del self._keys[inode.key]  # it is something else now
-            former = None
-        if not inode.attr.nlink:  # the store says nothing of it
-            inode.attr.nlink = 1 if former is None else former.attr.nlink
-        return inode if former is None else _renewed(former, inode)
+        if former is not inode:
+            self.admit(inode)
+            inode.owner = self
+            if former is not None and stat.S_IFMT(former.attr.mode ^ inode.attr.mode):
+                del self._keys[inode.key]  # it is something else now
+                former = None
+            if not inode.attr.nlink:  # the store says nothing of it
+                inode.set_nlink(1 if former is None else former.attr.nlink)
+            if former is not None:
+                inode = _renewed(former, inode)
+        if name:
+            inode.parent, inode.name = directory, name
+        inode.is_asked = True
+        return inode
 
     def _is_fresh(self, inode: Inode) -> bool:
         return inode.fresh_until == math.inf or inode.fresh_until > trio.current_time()
@@ -171,15 +209,22 @@ class Table(Filesystem):
         if not self._is_fresh(inode):
             changes = await inode.node.refresh()
             if changes is not None:
-                apply(inode.attr, changes)
+                inode.apply(changes)
             inode.fresh_until = trio.current_time() + inode.valid
         return inode.attr
 
     def _entry(self, inode: Inode) -> Entry:
         """Return what the kernel is told of a name: one lookup more."""
-        self._inodes[self.number(inode)] = inode
+        if not inode.nlookup:
+            self._inodes[self.number(inode)] = inode
+            self._forgetting.known += 1
+            if self._forgetting.known > self._forgetting.most:
+                self._forgetting.ask_soon()
         inode.nlookup += 1
-        return Entry(inode.attr, entry_valid=math.inf if inode.parent else inode.valid)
+        valid = inode.valid if inode.is_asked else math.inf
+        if valid != inode.entry_valid:
+            inode.set_entry_valid(valid)
+        return inode
 
     def _absence(self, directory: Inode, name: str) -> Entry:
         """Return what the kernel is told of a name that is not there."""
@@ -197,28 +242,19 @@ class Table(Filesystem):
         inode = self._inodes.get(request.nodeid)
         if inode is not None:
             inode.nlookup -= request.nlookup
-            self._let_go(inode)
+            if not inode.nlookup:
+                self._forgetting.known -= 1
+                self._let_go(inode)
 
     def _let_go(self, inode: Inode) -> None:
-        """Drop an inode that neither the kernel nor a handle needs."""
-        if inode.nlookup <= 0 and not inode.nopen and inode.attr.ino != ROOT:
-            self._inodes.pop(inode.attr.ino, None)
-            self.may_be_unused(inode)
-
-    async def _drop_unused(self) -> None:
-        """Call ``drop`` of what nothing is left of."""
-        while self._unused:
-            inode = self._unused.pop()
-            if not inode.is_used and not inode.dropped:
-                inode.dropped = True
-                await inode.node.drop()
-
-    async def _keep_dropping(self) -> None:
-        """Drop what the program has removed, for as long as the mount lives."""
-        while True:
-            await self._some_unused.wait()
-            self._some_unused = trio.Event()
-            await self._drop_unused()
+        """Drop an inode of which nothing is left; forget what the store has."""
+        if inode.nlookup or inode.nopen or inode.attr.ino == ROOT or inode.is_held:
+            return
+        self._inodes.pop(inode.attr.ino, None)
+        self._ending.suspect(inode)
+        self._ending.decide()
+        if inode.is_asked and not inode.dropped:
+            inode.node = GONE  # the store will make another object
 
     def _check_writable(self, node: Node) -> None:
         if self._read_only or not node.writable:
@@ -227,9 +263,9 @@ class Table(Filesystem):
 
 def _renewed(former: Inode, newer: Inode) -> Inode:
     """Give the inode of an older object the attributes of a newer one."""
-    number = former.attr.ino
-    former.attr = newer.attr
-    former.attr.ino = number
+    former.attr, newer_attr = newer.attr, former.attr
+    former.attr.ino = newer_attr.ino
+    former.record = None
     former.fresh_until, former.valid = newer.fresh_until, newer.valid
     former.node = newer.node
     newer.node._inode = former  # noqa: SLF001  (the tree is its friend)

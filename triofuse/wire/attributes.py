@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.flags import StatxAttributes, StatxMask
-from triofuse.filesystem.replies import Buffer, Entry, FileAttr
+from triofuse.filesystem.replies import Buffer, Entry, FileAttr, KeptEntry
 from triofuse.wire import layouts
 from triofuse.wire.opcodes import FUSE_ROOT_ID
 from triofuse.wire.replies import ReplyError
@@ -119,11 +119,20 @@ def encode_made(entry: Entry, request: object) -> bytes:
 
 
 def encode_entry(entry: Entry, request: object) -> bytes:
-    """Encode ``struct fuse_entry_out``.
+    """Encode ``struct fuse_entry_out``; what a `KeptEntry` keeps is taken as it is.
 
     Raises:
       ReplyError: The kernel would return EIO.  Not checked if ``request`` is None.
     """
+    if isinstance(entry, KeptEntry):
+        record = entry.record
+        if record is None or entry.nodeid < 2:
+            record = entry.record = _encode_entry(entry, request)
+        return record
+    return _encode_entry(entry, request)
+
+
+def _encode_entry(entry: Entry, request: object) -> bytes:
     attr = entry.attr
     wrong = entry.nodeid < 2 or attr.mode not in _modes or attr.size > _MOST
     if wrong and request is not None:

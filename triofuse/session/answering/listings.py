@@ -94,6 +94,8 @@ class Listings:
         entries = await self._read(request, plus=plus)
         listing = begin_listing(entries, request.nodeid, request.offset, plus=plus)
         if isinstance(listing, NumberedListing):
+            if not request.offset:  # it replaces what was kept of this handle
+                self.end((request.nodeid, request.fh))
             return listing
         if request.offset >= BY_NAME and not self._has_given_names:
             # Nobody has such a cookie: somebody seeks at random, past the end.

@@ -15,8 +15,10 @@ from typing import Any
 import attrs
 import trio
 
+from triofuse.device.callers import command_of
 from triofuse.device.channel import ChannelSender
 from triofuse.device.splicer import SPLICED, Splicer
+from triofuse.filesystem.described import described, error_name
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.filesystem.replies import Buffer, FileData
@@ -27,6 +29,7 @@ from triofuse.session.answering.handles import TRACKED, Handles
 from triofuse.session.answering.statistics import Tally
 from triofuse.session.answering.unread_files import UnreadFiles
 from triofuse.session.in_flight.table import ActiveRequest
+from triofuse.session.in_flight.trace_file import TraceFile
 from triofuse.wire.decode import Message, operation_name
 from triofuse.wire.encode import (
     StillInFile,
@@ -93,6 +96,7 @@ class Service:
     _measure: bool
     #: The new ``unique`` of requests that were resent.
     _renumbered: dict[int, int]
+    _trace_file: TraceFile
     tallies: defaultdict[int, Tally] = attrs.field(init=False)
     _bound: dict[int, _Bound] = attrs.field(init=False)
     _tracing: bool = attrs.field(default=False, init=False)
@@ -132,8 +136,8 @@ class Service:
             self._filesystem
         ):
             reads = self.tallies[Opcode.READ]
-            return UnreadFiles(self._filesystem, method, reads).release
-        return method
+            method = UnreadFiles(self._filesystem, method, reads).release
+        return self._trace_file.around_method(operation.opcode, method)
 
     async def serve(self, active: ActiveRequest) -> None:
         """Serve the active request of a handler, and send its reply."""
@@ -245,7 +249,7 @@ class Service:
     def _inspect(self, opcode: int, request: Request) -> None:
         """Trace a request, and refuse users that are not allowed."""
         if self._tracing:
-            _trace.debug("%d -> %r", request.unique, request)
+            _trace.debug("%d -> %s", request.unique, _line(opcode, request))
         uids = self._allowed_uids
         if uids is None or opcode in _ALWAYS_ADMITTED or request.uid in uids:
             return
@@ -262,7 +266,7 @@ class Service:
     async def answer(self, unique: int, error: int) -> None:
         """Send a reply without a body: an errno, or 0 for success."""
         if self._tracing:
-            _trace.debug("%d <- %s", unique, errno.errorcode.get(error, error or "OK"))
+            _trace.debug("%d <- %s", unique, error_name(error))
         unique = self._renumbered.pop(unique, unique)
         await self._send((encode_error(unique, error),), unique)
 
@@ -314,3 +318,12 @@ class Service:
             self._handles.forget(request)
         elif isinstance(request, Release):
             await self._handles.release_quietly(request)
+
+
+def _line(opcode: int, request: Request) -> str:
+    """Return a request in one line: operation, arguments, and who calls."""
+    words = [f"{name}={value}" for name, value in described(request).items()]
+    caller = f"uid {request.uid}"
+    if request.pid:
+        caller += f", pid {request.pid} {command_of(request.pid)}".rstrip()
+    return " ".join([operation_name(opcode), *words, f"({caller})"])

@@ -84,22 +84,31 @@ class Deadlines:
     _table: InFlightTable
     _answer: Callable[[int, int], Awaitable[None]]
     _limits: Mapping[int, float]
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    def stop(self) -> None:
+        """End `enforce`."""
+        self._scope.cancel()
 
     async def enforce(self) -> None:
-        """Enforce the deadlines of all requests, for ever.
+        """Enforce the deadlines of all requests, until `stop` is called.
 
         It sleeps until the first deadline, or for the shortest limit: a request that
         arrives meanwhile is not due before.
         """
         shortest = min(self._limits.values())
-        while True:
-            now = trio.current_time()
-            due = now + shortest
-            for active in list(self._table.running.values()):
-                due = min(due, await self._enforce_on(active, now))
-            for received in list(self._table.waiting.values()):
-                due = min(due, await self._enforce_on_queued(received, now))
-            await trio.sleep_until(due)
+        with self._scope:
+            while True:
+                now = trio.current_time()
+                await trio.sleep_until(await self._enforce_at(now, now + shortest))
+
+    async def _enforce_at(self, now: float, due: float) -> float:
+        """Enforce the deadlines that have passed; return when to check again."""
+        for active in list(self._table.running.values()):
+            due = min(due, await self._enforce_on(active, now))
+        for received in list(self._table.waiting.values()):
+            due = min(due, await self._enforce_on_queued(received, now))
+        return due
 
     async def _enforce_on(self, active: ActiveRequest, now: float) -> float:
         """Enforce a running request's deadline; return when to check it again."""
@@ -109,10 +118,11 @@ class Deadlines:
             return math.inf if active.answered else expiry
         if not active.expired and opcode not in UNINTERRUPTED:
             active.expired = True
-            active.cancel()
+            if not self._table.shielded:
+                active.cancel()
             return now + _GRACE  # however late this check comes
         if now >= expiry + _GRACE:
-            active.answered = True
+            self._table.abandon(active)
             await self._answer_timeout(unique, opcode)
             return math.inf
         return expiry + _GRACE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import trio
@@ -16,6 +17,7 @@ from triofuse.filesystem.requests import Forget, Request
 from triofuse.session.answering.handles import Handles
 from triofuse.session.answering.service import Service
 from triofuse.session.control.signals import Signals
+from triofuse.session.in_flight.abandoned import Abandoned
 from triofuse.session.notifications.notifier import SessionNotifier
 from triofuse.wire.control import CONTROL, BatchForget, Interrupt, NotifyReply
 from triofuse.wire.decode import Message, peek
@@ -36,6 +38,7 @@ class Control:
     _service: Service
     _signals: Signals
     _notifier: SessionNotifier
+    _abandoned: Abandoned
     #: Requests whose INTERRUPT came once while they were not in the table.
     _early: set[int] = attrs.field(factory=set, init=False)
 
@@ -57,7 +60,7 @@ class Control:
 
     def _forget(self, request: Request) -> None:
         if isinstance(request, Forget):
-            self._handles.forget(request)
+            self._forget_unused(request)
 
     def _batch_forget(self, request: Request) -> None:
         if not isinstance(request, BatchForget):
@@ -75,7 +78,15 @@ class Control:
 
     def _forget_all(self, items: tuple[tuple[int, int], ...]) -> None:
         for nodeid, nlookup in items:
-            self._handles.forget(Forget(0, nodeid, 0, 0, 0, nlookup))
+            self._forget_unused(Forget(0, nodeid, 0, 0, 0, nlookup))
+
+    def _forget_unused(self, forget: Forget) -> None:
+        """Call ``forget``, but not before the end of a method that uses the node."""
+        if self._abandoned.claims:
+            action = partial(self._handles.forget, forget)
+            self._abandoned.when_unused(forget.nodeid, action)
+        else:
+            self._handles.forget(forget)
 
     def _interrupt(self, request: Request) -> None:
         if not isinstance(request, Interrupt):

@@ -48,6 +48,9 @@ _UNSEEN = 1.0
 #: Operations that wait by their nature in every filesystem.
 _BY_NATURE = frozenset({Opcode.SETLKW, Opcode.POLL})
 
+#: The outcomes after which no handler answers.
+_ANSWERED_HERE = {InterruptOutcome.NEVER_STARTED, InterruptOutcome.ABANDONED}
+
 #: Finds the standing of a caller from its request's ``unique`` and its thread id.
 FindStanding = Callable[[int, int], Standing]
 
@@ -94,6 +97,8 @@ class Signals:
 
     def __attrs_post_init__(self) -> None:
         self._interruptible = interruptible_opcodes(self._filesystem)
+        if self._table.shielded:  # they go on, and their results would be lost
+            self._interruptible -= _BY_NATURE
 
     @trio.lowlevel.enable_ki_protection  # else Ctrl-C could come between state and task
     def interrupt(self, unique: int) -> bool:
@@ -135,7 +140,8 @@ class Signals:
     def _ends_at_any_signal(self, received: ReceivedRequest) -> bool:
         """Whether any signal interrupts a request."""
         opcode, _, message, _ = received
-        if opcode != Opcode.READ and opcode not in self._interruptible:
+        endless = opcode == Opcode.READ and not self._table.shielded
+        if not endless and opcode not in self._interruptible:
             return False
         try:
             request = OPERATIONS[opcode].decode(message)
@@ -159,5 +165,5 @@ class Signals:
 
     def _cancel(self, received: ReceivedRequest) -> None:
         opcode, unique, message, _ = received
-        if self._table.interrupt(unique) is InterruptOutcome.NEVER_STARTED:
+        if self._table.interrupt(unique) in _ANSWERED_HERE:
             self._nursery.start_soon(self._answer, opcode, unique, message)

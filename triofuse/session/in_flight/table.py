@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from triofuse.filesystem.replies import Buffer
+from triofuse.session.in_flight.abandoned import Abandoned
 from triofuse.session.in_flight.received import HeadOnly, ReceivedRequest
 from triofuse.wire.opcodes import FUSE_UNIQUE_RESEND, Opcode
 
@@ -68,6 +69,7 @@ class InterruptOutcome(enum.Enum):
     CANCELLED = enum.auto()
     GOES_ON = enum.auto()
     NEVER_STARTED = enum.auto()
+    ABANDONED = enum.auto()
     UNKNOWN = enum.auto()
 
 
@@ -129,6 +131,9 @@ class InFlightTable:
 
     Attributes:
       limit: The most requests that are blocked at one time.
+      shielded: Whether no request is ever cancelled: its caller is answered, and it
+        goes on, abandoned.
+      abandoned: Those requests.
       running: The active requests.
       waiting: The queued requests.
       interrupted: Queued requests that will start in a cancelled scope.
@@ -139,6 +144,8 @@ class InFlightTable:
     """
 
     limit: float = math.inf
+    shielded: bool = False
+    abandoned: Abandoned = attrs.field(factory=Abandoned, init=False)
     running: dict[int, ActiveRequest] = attrs.field(factory=dict, init=False)
     waiting: MutableMapping[int, ReceivedRequest] = attrs.field(
         factory=dict, init=False
@@ -171,7 +178,7 @@ class InFlightTable:
         return self.waiting.get(unique) if active is None else active.received
 
     def interrupt(self, unique: int) -> InterruptOutcome:
-        """Cancel or drop a request; the caller must answer a dropped one."""
+        """Cancel, drop or abandon a request; answer it in the last two cases."""
         if self.resending:
             unique = self._known(unique) or unique
         active, received = self.running.get(unique), self.waiting.get(unique)
@@ -180,6 +187,8 @@ class InFlightTable:
             return InterruptOutcome.UNKNOWN
         if known[0] in UNINTERRUPTED:  # the caller is killed, on a fuseblk mount
             return InterruptOutcome.GOES_ON
+        if active is not None and self.shielded:
+            return self.abandon(active)
         self.interruptions += 1
         if active is not None:
             active.cancel()
@@ -189,11 +198,25 @@ class InFlightTable:
         # signal, and few programs expect it to: mkdir(2) has no EINTR.
         is_next = len(self.waiting) + len(self.running) <= self.limit
         is_here = not isinstance(received[2], HeadOnly)
+        if self.shielded and received[0] in MUST_RUN:
+            return InterruptOutcome.GOES_ON
+        if self.shielded:
+            del self.waiting[unique]
+            return InterruptOutcome.NEVER_STARTED
         if (is_next and is_here) or received[0] in MUST_RUN:
             self.interrupted.add(unique)
             return InterruptOutcome.CANCELLED
         del self.waiting[unique]
         return InterruptOutcome.NEVER_STARTED
+
+    def abandon(self, active: ActiveRequest) -> InterruptOutcome:
+        """Have a request go on without its caller, who must be answered now."""
+        if active.answered:
+            return InterruptOutcome.GOES_ON
+        self.interruptions += 1
+        active.answered = True
+        self.abandoned.add(active.received)
+        return InterruptOutcome.ABANDONED
 
     def start_interrupted(self, unique: int) -> None:
         """Cancel a request that starts now, if it was interrupted while queued."""

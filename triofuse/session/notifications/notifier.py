@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,17 +22,15 @@ from triofuse.device.channel import Channel
 from triofuse.filesystem.errors import CapabilityError
 from triofuse.filesystem.replies import Buffer
 from triofuse.session.in_flight.table import (
-    ActiveRequest,
     InFlightTable,
     Notification,
     active_request,
 )
+from triofuse.session.notifications.deferral import log_refused, may_wait
+from triofuse.session.notifications.thread_notifier import ThreadNotifier
 from triofuse.session.notifications.thread_sender import ThreadSender
 from triofuse.wire import notifications as n
 from triofuse.wire.control import NotifyReply
-from triofuse.wire.errors import ProtocolError
-from triofuse.wire.operations import OPERATIONS
-from triofuse.wire.waiting import may_wait_for
 
 __all__ = ["SessionNotifier"]
 
@@ -62,6 +61,9 @@ class SessionNotifier:
     _ended: bool = attrs.field(default=False, init=False)
     _is_socket: bool = attrs.field(default=False, init=False)
     _threads: ThreadSender | None = attrs.field(default=None, init=False)
+    _token: trio.lowlevel.TrioToken = attrs.field(init=False)
+    #: Held while ``_threads`` is made, in whichever thread.
+    _opening: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(_MAX_THREADS), init=False
     )
@@ -82,8 +84,14 @@ class SessionNotifier:
     )
 
     @property
+    def from_thread(self) -> ThreadNotifier:
+        """The same notifications as plain functions, for any thread."""
+        self._check_now("from_thread")
+        return ThreadNotifier(self._thread_sender(), self._table, self._check_now)
+
+    @property
     def waiting(self) -> int:
-        """How many threads are sending, or blocked in the kernel."""
+        """Threads that send, or block in the kernel."""
         return self._threads.writing if self._threads else 0
 
     async def inval_inode(self, nodeid: int, offset: int = 0, length: int = 0) -> None:
@@ -178,6 +186,7 @@ class SessionNotifier:
           read_copies: Reads all that the device has, without blocking.
         """
         self._minor, self._nursery = minor, nursery
+        self._token = trio.lowlevel.current_trio_token()
         self._read_copies = read_copies
         self._is_socket = stat.S_ISSOCK(os.fstat(self._channel.fileno()).st_mode)
 
@@ -221,7 +230,7 @@ class SessionNotifier:
         active = active_request()
         if active is None:
             await self._write(notification.message, self._limiter)
-        elif active.is_of(self._table) and _may_wait(active, notification):
+        elif active.is_of(self._table) and may_wait(active, notification):
             unique = active.received[1]
             self._table.deferred.setdefault(unique, []).append(notification)
         else:
@@ -249,7 +258,7 @@ class SessionNotifier:
         except (OSError, trio.EndOfChannel, trio.ClosedResourceError) as exc:
             outcome.error = exc
             if outcome.abandoned and isinstance(exc, OSError):
-                _log_refused(notification, exc)
+                log_refused(notification, exc)
         finally:
             outcome.known.set()
 
@@ -258,18 +267,28 @@ class SessionNotifier:
             try:
                 await self._write(notification.message, self._limiter)
             except OSError as exc:
-                _log_refused(notification, exc)
+                log_refused(notification, exc)
             except (trio.EndOfChannel, trio.ClosedResourceError):
                 return
 
+    def _thread_sender(self) -> ThreadSender:
+        """Return the sender for threads, with a descriptor of its own."""
+        with self._opening:
+            if self._threads is None:
+                self._threads = ThreadSender.beside(self._channel, self._token)
+            return self._threads
+
     async def _check(self, method: str) -> None:
         await trio.lowlevel.checkpoint()
+        self._check_now(method)
+
+    def _check_now(self, method: str) -> None:
         if self._ended:
             raise trio.EndOfChannel("the filesystem is unmounted")
         if self._nursery is None:
             message = f"{method}() before INIT is answered: the kernel holds nothing"
             raise RuntimeError(message)
-        needed = n.SINCE[method]
+        needed = n.SINCE.get(method, 0)
         if self._minor < needed:
             message = f"{method}() needs protocol 7.{needed}, this is 7.{self._minor}"
             raise CapabilityError(message)
@@ -284,13 +303,11 @@ class SessionNotifier:
         if self._is_socket:
             await self._channel.sender().send(message)
             return True
-        if self._threads is None:
-            self._threads = ThreadSender.beside(self._channel)
         try:
-            await self._run_in_thread(self._threads.send, message, limiter)
+            await self._run_in_thread(self._thread_sender().send, message, limiter)
+            return True
         except FileNotFoundError:
             return False
-        return True
 
     async def _run_in_thread(
         self,
@@ -332,19 +349,3 @@ class _Outcome:
     known: trio.Event = attrs.field(factory=trio.Event)
     error: Exception | None = None
     abandoned: bool = False
-
-
-def _may_wait(active: ActiveRequest, notification: Notification) -> bool:
-    """Whether the kernel may need locks for a notification that a request holds."""
-    opcode, _, message, _ = active.received
-    try:
-        request = OPERATIONS[opcode].decode(message)
-    except ProtocolError:  # in a layout of an older protocol
-        return True
-    return may_wait_for(request, notification.method, notification.arguments)
-
-
-def _log_refused(notification: Notification, exc: OSError) -> None:
-    _log.error(
-        "%s%.200r was refused: %s", notification.method, notification.arguments, exc
-    )

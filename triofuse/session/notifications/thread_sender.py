@@ -33,17 +33,14 @@ class ThreadSender:
     """
 
     _channel: Channel
+    _token: trio.lowlevel.TrioToken
     writing: int = attrs.field(default=0, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _token: trio.lowlevel.TrioToken = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
 
     @classmethod
-    def beside(cls, channel: Channel) -> ThreadSender:
+    def beside(cls, channel: Channel, token: trio.lowlevel.TrioToken) -> ThreadSender:
         """Return a sender with its own descriptor of the channel's device.
 
         Raises:
@@ -51,7 +48,14 @@ class ThreadSender:
         """
         if channel.fileno() == -1:
             raise trio.ClosedResourceError("this channel was closed")
-        return cls(Channel(DevFuse.duplicate(channel.device)))
+        return cls(Channel(DevFuse.duplicate(channel.device)), token)
+
+    def is_in_loop(self) -> bool:
+        """Whether the calling thread is the one of the session's event loop."""
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send one message, in a thread.

@@ -128,6 +128,11 @@ class Handlers:
             if active.scope.shield:
                 active.scope.deadline = self._release_deadline
 
+    def drain(self) -> None:
+        """Read no more requests; the session ends when the running ones are done."""
+        self.close()
+        self._receiver.wake()
+
     def close(self) -> None:
         """Start no more handlers; each ends when its request is done."""
         self._policy.over = True
@@ -185,7 +190,7 @@ class Handlers:
     ) -> None:
         """Serve until the handler ends, or its cancel scope was cancelled."""
         table, running = self._table, self._table.running
-        find, serve = self._find, self._service.serve
+        find, serve, abandoned = self._find, self._service.serve, table.abandoned.claims
         self._active[handler] = active
         active.bind_to_task()
         answered = 0  # the last opcode since the handler rested, else 0
@@ -204,12 +209,16 @@ class Handlers:
             if table.interrupted:
                 table.start_interrupted(unique)
             try:
+                if abandoned:
+                    await table.abandoned.wait_for_turn(active.received)
                 if opcode in UNINTERRUPTED:
                     await self._release(active)
-                else:
+                elif not active.answered:  # else its caller was killed meanwhile
                     await serve(active)
             finally:
                 del running[unique]
+                if abandoned:
+                    table.abandoned.remove(unique)
                 if handler.state is not RUNNING:
                     self._policy.finish(handler)
                     if not active.cancelled:

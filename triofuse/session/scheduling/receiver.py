@@ -187,6 +187,12 @@ class Receiver:
             self._may_read = math.inf
         return await self._channel.wait_readable()
 
+    def wake(self) -> None:
+        """Wake the task in `wait`; the channel stays open."""
+        self._room.set()
+        if self._channel.fileno() != -1:
+            trio.lowlevel.notify_closing(self._channel.fileno())
+
     def prepare_for_resend(self) -> None:
         """Drop heads whose requests the kernel resends; keep their arrival times."""
         removed = self.queue.remove_awaiting_resend().items()

@@ -6,8 +6,10 @@ that accesses it.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import stat
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from numbers import Real
@@ -15,12 +17,15 @@ from typing import Any
 
 import attrs
 
+from triofuse.device.mount import Mount
 from triofuse.device.options import MountOptions
-from triofuse.filesystem.checks import check_filesystem
+from triofuse.filesystem.checks import check_filesystem, doubts_about
 from triofuse.filesystem.filesystem import Filesystem
 from triofuse.session.control.deadlines import limits_of
 
-__all__ = ["check_arguments", "check_settings", "options_for"]
+__all__ = ["check_arguments", "check_settings", "log_doubts", "options_for"]
+
+_log = logging.getLogger("triofuse")
 
 
 def check_arguments(filesystem: object, mountpoint: object, options: object) -> None:
@@ -33,6 +38,8 @@ def check_arguments(filesystem: object, mountpoint: object, options: object) -> 
         message = f"the filesystem comes first, then the mountpoint {filesystem!r}"
         raise TypeError(message)
     check_filesystem(filesystem)
+    if isinstance(mountpoint, Mount):
+        return _check_unserved(mountpoint, options)
     if not isinstance(mountpoint, str | os.PathLike):
         remedy = "; os.fsdecode() makes one" if isinstance(mountpoint, bytes) else ""
         message = f"a mountpoint is a str or a Path, not {mountpoint!r:.80}{remedy}"
@@ -42,7 +49,7 @@ def check_arguments(filesystem: object, mountpoint: object, options: object) -> 
         raise TypeError(message)
     _check_path(os.fspath(mountpoint))
     if options is None or isinstance(options, MountOptions):
-        return
+        return None
     message = f"options are MountOptions(...), not {options!r:.80}"
     if isinstance(options, str):
         message += f"; write MountOptions.parse({options!r})"
@@ -62,6 +69,22 @@ def options_for(filesystem: Filesystem, given: MountOptions | None) -> MountOpti
         message = f"{type(filesystem).__name__}.mount_options: {exc}"
         raise type(exc)(message) from None
     return own if given is None else given.over(own)
+
+
+def log_doubts(filesystem: Filesystem, root_type: int | None) -> None:
+    """Log what is likely a mistake in a filesystem."""
+    is_directory = root_type != stat.S_IFREG
+    for doubt in doubts_about(filesystem, is_directory=is_directory):
+        _log.warning("%s", doubt)
+
+
+def _check_unserved(mounted: Mount, options: object) -> None:
+    if options is not None:
+        message = f"{mounted.path} is mounted: its options were for mount_sync()"
+        raise TypeError(message)
+    if mounted.device.fd == -1:
+        message = f"{mounted.path} was served or unmounted already; mount it again"
+        raise ValueError(message)
 
 
 def _check_path(path: str) -> None:
@@ -101,6 +124,8 @@ def check_settings(settings: Mapping[str, Any], known: Collection[str]) -> None:
     for name in ("strict", "measure"):
         if not isinstance(value := settings.get(name, False), bool):
             raise TypeError(_instead_of(name, "True or False", value))
+    if not isinstance(value := settings.get("trace"), str | os.PathLike | None):
+        raise TypeError(_instead_of("trace", "the path of a file", value))
     if not _number("busy_poll", settings.get("busy_poll", 0.0)) >= 0:
         message = f"busy_poll must be at least 0 seconds, not {settings['busy_poll']}"
         raise ValueError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -25,6 +26,7 @@ class SessionOptions(TypedDict, total=False):
     strict: bool
     measure: bool
     busy_poll: float
+    trace: str | os.PathLike[str] | None
 
 
 def check_options(options: SessionOptions) -> None:

@@ -1,0 +1,6 @@
+"""Stands in for mfusepy, for `triofuse.compat`."""
+
+import importlib
+import sys
+
+sys.modules[__name__] = importlib.import_module("triofuse.compat.fuse")
