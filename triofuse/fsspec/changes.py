@@ -76,7 +76,7 @@ class Changes(Operations):
 
     def _forget(self, path: str) -> None:
         """Forget what the store said of a file that changes."""
-        self._cached.pop(path, None)
+        self._held.pop(path, None)
         self._known.pop(path, None)
 
     # --- Names
@@ -146,7 +146,7 @@ class Changes(Operations):
         replaced = self._contents.get(new)
         if replaced is not None and replaced is not content:
             await replaced.load()
-        if directory and not self._store.keeps_directories:
+        if directory and not self._store.renames:
             await self._clear(new)
         if unsent and content is not None:
             content.path = new
@@ -176,7 +176,7 @@ class Changes(Operations):
         self._known.clear()
         _move_keys(self._made, old, new)
         _move_keys(self._contents, old, new)
-        _move_keys(self._cached, old, new)
+        _move_keys(self._held, old, new)
         for path, content in self._contents.items():
             content.path = path
 

@@ -22,7 +22,7 @@ import trio
 from triofuse.backend.blocks import BlockCache, BlockReader
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.replies import FileAttr, FileData
-from triofuse.fsspec.information import Info, version_of
+from triofuse.fsspec.information import Info
 from triofuse.fsspec.spools import Spool, Spools
 from triofuse.fsspec.store import Store
 
@@ -66,6 +66,7 @@ class Content:
       spool: The contents on this machine, if they are.
       changed: Whether the spool has what the store has not.
       handles: How many are open.
+      key: The key of its blocks.
     """
 
     reading: Reading
@@ -75,6 +76,7 @@ class Content:
     spool: Spool | None = None
     changed: bool = False
     handles: int = 0
+    key: object = attrs.field(factory=object)
     _changes: int = attrs.field(default=0, init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _download: trio.Event | None = attrs.field(default=None, init=False)
@@ -115,14 +117,13 @@ class Content:
     def _open_readers(self) -> tuple[BlockReader, BlockReader]:
         reading = self.reading
         size = None if self.size == UNKNOWN else self.size
-        key = self.path, version_of(self.info or {})
 
         async def fetch(offset: int, size: int) -> bytes:
             return await reading.store.fetch(self.path, offset, size)
 
         self._readers = (
-            reading.sequential.reader(fetch, size, key=key, ahead=6),
-            reading.random.reader(fetch, size, key=key, ahead=0),
+            reading.sequential.reader(fetch, size, key=self.key, ahead=6),
+            reading.random.reader(fetch, size, key=self.key, ahead=0),
         )
         return self._readers
 

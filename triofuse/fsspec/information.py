@@ -6,7 +6,7 @@ Each store has keys of its own for the same things.
 from __future__ import annotations
 
 import stat
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias
@@ -15,7 +15,7 @@ import attrs
 
 from triofuse.filesystem.replies import FileAttr
 
-__all__ = ["Info", "Shown", "is_directory", "time_ns", "version_of"]
+__all__ = ["Info", "Shown", "Version", "is_directory", "time_ns", "version_of"]
 
 #: What fsspec's ``info()`` returns.
 Info: TypeAlias = Mapping[str, Any]
@@ -70,10 +70,25 @@ def _time_in_text(text: str) -> int | None:
     return None
 
 
-def version_of(info: Info) -> Hashable:
-    """Return what differs when the contents differ."""
+@attrs.frozen
+class Version:
+    """What differs when the contents differ.
+
+    Attributes:
+      tag: An ETag or checksum; None if the store has none.
+      size: Bytes.
+      mtime_ns: The time of the last change; None if the store does not tell.
+    """
+
+    tag: str | None
+    size: int | None
+    mtime_ns: int | None
+
+
+def version_of(info: Info) -> Version:
+    """Return the version of the contents."""
     tag = next((str(info[key]) for key in _TAGS if info.get(key)), None)
-    return tag, info.get("size"), mtime_of(info)
+    return Version(tag, info.get("size"), mtime_of(info))
 
 
 def mtime_of(info: Info) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import time
 from collections.abc import Iterable
 
 import attrs
@@ -13,7 +14,7 @@ import trio
 from triofuse.filesystem.flags import OpenFlags
 from triofuse.filesystem.replies import FileAttr, FileData, Statfs
 from triofuse.fsspec.contents import UNKNOWN, Content, Reading
-from triofuse.fsspec.information import Info, Shown, version_of
+from triofuse.fsspec.information import Info, Shown, Version, version_of
 from triofuse.fsspec.store import Store
 from triofuse.paths.operations import Listed, OpenFile, PathOperations
 from triofuse.tree.stat import Stat
@@ -22,8 +23,11 @@ __all__ = ["Operations"]
 
 _log = logging.getLogger("triofuse")
 
-#: How many versions of files in the kernel's page cache are remembered.
+#: How many versions of files are remembered.
 _VERSIONS = 10_000
+
+#: Clocks of stores have steps of up to two seconds, and are not quite right.
+_SETTLED_NS = 5_000_000_000
 
 #: How many files are remembered as the store described them.
 _KNOWN = 50_000
@@ -42,6 +46,30 @@ class Handle:
     writes: bool
 
 
+@attrs.frozen
+class Held:
+    """What is held of a file in memory, as blocks and by the kernel.
+
+    Attributes:
+      version: The version of the contents.
+      key: The key of the blocks.
+    """
+
+    version: Version | None
+    key: object = attrs.field(factory=object)
+
+
+def _is_settled(version: Version | None) -> bool:
+    """Whether other contents would have another version."""
+    if version is None:
+        return False
+    if version.tag is not None:
+        return True
+    if version.mtime_ns is None:
+        return False
+    return time.time_ns() - version.mtime_ns > _SETTLED_NS
+
+
 class Operations(PathOperations):
     """The operations.
 
@@ -56,8 +84,8 @@ class Operations(PathOperations):
         self._contents: dict[str, Content] = {}
         #: Directories that exist only here, since the store knows none.
         self._made: dict[str, FileAttr] = {}
-        #: What the kernel's page cache holds.
-        self._cached: dict[str, object] = {}
+        #: What is held of files in memory, here and by the kernel.
+        self._held: dict[str, Held] = {}
         #: What the store said of files, and until when that holds.
         self._known: dict[str, tuple[float, Info]] = {}
         self._ready = trio.Event()
@@ -163,19 +191,28 @@ class Operations(PathOperations):
             content = self._contents.setdefault(path, content)
             if not content.handles:
                 content.open_direct()
-        if not content.changed and not say and content.info is not None:
-            version = version_of(content.info)
-            if self._cached.get(path) == version:
-                say = OpenFlags.KEEP_CACHE
-            self._keep(path, version)
+        if not content.handles:
+            say |= self._hold(path, content)
         content.handles += 1
         return OpenFile(Handle(content, flags & os.O_ACCMODE != os.O_RDONLY), say)
 
-    def _keep(self, path: str, version: object) -> None:
-        self._cached.pop(path, None)
-        self._cached[path] = version
-        if len(self._cached) > _VERSIONS:
-            del self._cached[next(iter(self._cached))]
+    def _hold(self, path: str, content: Content) -> int:
+        """Give contents the key of their blocks; return flags for open.
+
+        Blocks and the kernel's pages are kept while the store says that nothing has
+        changed.  A time of last change that is not long ago does not say so: it may
+        stay the same within its second.
+        """
+        version = None if content.info is None else version_of(content.info)
+        held = self._held.pop(path, None)
+        is_known = held is not None and held.version == version
+        if held is None or not is_known or not _is_settled(version):
+            held, is_known = Held(version), False
+        self._held[path] = held
+        if len(self._held) > _VERSIONS:
+            del self._held[next(iter(self._held))]
+        content.key = held.key
+        return int(OpenFlags.KEEP_CACHE) if is_known else 0
 
     async def read(
         self, path: str, size: int, offset: int, handle: Handle

@@ -59,6 +59,7 @@ class Sftp(Store):
     """A directory of an SSH server."""
 
     owners = True
+    renames = True
     puts_aside = True
     has_modes = True
 

@@ -41,6 +41,7 @@ class Store:
       has_modes: Whether its files have permissions.
       owners: Whether its owners are those of this machine.
       keeps_directories: Whether an empty directory exists in it.
+      renames: Whether it renames at once; else all is copied.
       puts_aside: Whether an upload goes to another name first, and is then renamed.
       constant: Whether it never changes while it is mounted.
     """
@@ -50,6 +51,7 @@ class Store:
     has_modes: ClassVar[bool] = False
     owners: ClassVar[bool] = False
     keeps_directories: ClassVar[bool] = True
+    renames: ClassVar[bool] = False
     puts_aside: ClassVar[bool] = False
     constant: ClassVar[bool] = False
     #: Further arguments of ``put_file``.

@@ -217,6 +217,7 @@ class Local(Store):
     """A directory of this machine."""
 
     owners = True
+    renames = True
     puts_aside = True
     has_modes = True
 
