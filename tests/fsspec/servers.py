@@ -58,7 +58,6 @@ class Server:
             self._command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
             env={**os.environ, **self._environment},
         )
         deadline = time.monotonic() + 20
@@ -73,10 +72,16 @@ class Server:
     def kill(self) -> None:
         """Kill the server with all connections."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server, and to those that serve its connections."""
+        assert self._process is not None
+        for pid in _family(self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def open(self) -> tuple[Any, str]:
         """Open it anew, past fsspec's cache of instances."""
@@ -103,6 +108,19 @@ def started(kind: str, tree: Path, work: Path) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    parents: dict[int, int] = {}
+    for one in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            stat = Path("/proc", one, "stat").read_text()
+            parents[int(one)] = int(stat.rpartition(")")[2].split()[1])
+    found = [pid]
+    for above in found:
+        found += [child for child, parent in parents.items() if parent == above]
+    return found
 
 
 def _free_port() -> int:

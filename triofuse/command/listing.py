@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from triofuse.command.status import PREFIX
@@ -16,7 +17,7 @@ from triofuse.device.mountinfo import MountEntry, read_mounts
 
 __all__ = ["list_mounts"]
 
-_SECONDS: Final = 2.0
+_SECONDS: Final = 1.0
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -47,11 +48,19 @@ def list_mounts(argv: Sequence[str]) -> int:
 def _mounts() -> Iterator[dict[str, Any]]:
     """Yield a report for each mount of this command."""
     reports = {one["mountpoint"]: one for one in _reports()}
-    for entry in read_mounts():
-        if entry.mount_point in reports and entry.is_fuse:
+    entries = [one for one in read_mounts() if one.is_fuse]
+    silent = [
+        one
+        for one in entries
+        if one.fstype == "fuse.triofuse" and one.mount_point not in reports
+    ]
+    with ThreadPoolExecutor(32) as pool:
+        states = dict(zip(silent, pool.map(_silent, silent), strict=True))
+    for entry in entries:
+        if entry.mount_point in reports:
             yield reports.pop(entry.mount_point)
-        elif entry.fstype == "fuse.triofuse":
-            yield _silent(entry)
+        elif entry in states:
+            yield states[entry]
 
 
 def _reports() -> Iterator[dict[str, Any]]:

@@ -40,7 +40,7 @@ class Changes(Operations):
         attr.mtime_ns = attr.ctime_ns = attr.atime_ns = time.time_ns()
         content = Content(self._reading, path, attr, None)
         await content.truncate(0)
-        content.handles = 1
+        content.handles = content.writers = 1
         self._contents[path] = content
         self._parent_is_made(path)
         return OpenFile(Handle(content, writes=True))
@@ -53,8 +53,11 @@ class Changes(Operations):
     async def truncate(self, path: str, size: int, handle: Handle | None) -> None:
         """Set the size."""
         self._forget(path)
-        if handle is not None:
-            await handle.content.truncate(size)
+        content = self._contents.get(path) if handle is None else handle.content
+        # The kernel opens a file with O_TRUNC and then truncates its path: what is to
+        # be written comes first, or a crash would leave nothing.
+        if content is not None and (handle is not None or content.writers):
+            await content.truncate(size)
             return
         opened: Handle = (await self.open(path, os.O_WRONLY)).handle  # type: ignore[assignment]
         try:

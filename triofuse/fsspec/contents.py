@@ -66,6 +66,7 @@ class Content:
       spool: The contents on this machine, if they are.
       changed: Whether the spool has what the store has not.
       handles: How many are open.
+      writers: How many of them write.
       key: The key of its blocks.
     """
 
@@ -76,6 +77,7 @@ class Content:
     spool: Spool | None = None
     changed: bool = False
     handles: int = 0
+    writers: int = 0
     key: object = attrs.field(factory=object)
     _changes: int = attrs.field(default=0, init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)

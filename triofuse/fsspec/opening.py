@@ -68,6 +68,8 @@ def open_store(
         _check(part.partition("://")[0])
     arguments = {name: dict(given.pop(name, {})) for name in _names(chain)}
     arguments[_names(chain)[-1]].update(given)
+    for name in arguments.keys() & {"s3", "s3a"}:  # Calls tries again, and waits less
+        arguments[name].setdefault("config_kwargs", {"retries": {"max_attempts": 1}})
     try:
         fs, root = fsspec.core.url_to_fs("::".join(chain), **arguments)
     except (ImportError, TypeError, ValueError) as exc:

@@ -193,8 +193,10 @@ class Operations(PathOperations):
                 content.open_direct()
         if not content.handles:
             say |= self._hold(path, content)
+        writes = flags & os.O_ACCMODE != os.O_RDONLY
         content.handles += 1
-        return OpenFile(Handle(content, flags & os.O_ACCMODE != os.O_RDONLY), say)
+        content.writers += writes
+        return OpenFile(Handle(content, writes), say)
 
     def _hold(self, path: str, content: Content) -> int:
         """Give contents the key of their blocks; return flags for open.
@@ -229,6 +231,7 @@ class Operations(PathOperations):
             except OSError as exc:
                 _log.error("%s: LOST, for it was not stored: %s", path, exc.strerror)
         content.handles -= 1
+        content.writers -= handle.writes
         if not content.handles:
             if self._contents.get(content.path) is content:
                 del self._contents[content.path]

@@ -9,7 +9,7 @@ import errno
 import stat
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from fsspec import AbstractFileSystem
 
@@ -111,7 +111,7 @@ class Sftp(Store):
             with out as file:
                 fs.ftp.getfo(place, file, callback=lambda done, _: _set(transfer, done))
 
-        await self.calls.in_thread(get)
+        await self._with(out, get)
 
     async def _put(self, place: str, spool: Spool, transfer: Transfer) -> None:
         source, size = spool.open("rb"), spool.size
@@ -122,7 +122,15 @@ class Sftp(Store):
                     file, place, size, callback=lambda done, _: _set(transfer, done)
                 )
 
-        await self.calls.in_thread(put)
+        await self._with(source, put)
+
+    async def _with(self, file: BinaryIO, function: Callable[[Any], None]) -> None:
+        """Call a function, which closes a file; it may end after its caller."""
+        try:
+            await self.calls.in_thread(function)
+        except Exception:
+            file.close()  # it was not called: there is no connection
+            raise
 
     async def set_mode(self, place: str, mode: int) -> None:
         """Set the permissions of a file that is not yet in its place."""

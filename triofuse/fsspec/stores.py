@@ -39,13 +39,16 @@ class ReadOnlyStore(Store):
         token, out = trio.lowlevel.current_trio_token(), spool.open("r+b")
 
         def copy(fs: AbstractFileSystem) -> None:
-            with out, fs.open(place, "rb") as file:
+            with out, self._open_member(fs, place) as file:
                 while not spool.dropped and (piece := file.read(_CHUNK)):
                     out.write(piece)
                     transfer.value += len(piece)
                     token.run_sync_soon(spool.grow, transfer.value)
 
         await self.calls.in_thread(copy)
+
+    def _open_member(self, fs: AbstractFileSystem, place: str) -> Any:
+        return fs.open(place, "rb")
 
 
 class Archive(ReadOnlyStore):
@@ -84,6 +87,12 @@ class Archive(ReadOnlyStore):
             members = await self.calls.attempts("ls", self.root or "/", attempt)
             self._directories = _by_directory(members, self.root.strip("/"))
         return self._directories
+
+    def _open_member(self, fs: AbstractFileSystem, place: str) -> Any:
+        # fs.open() finds no member with a slash in front.
+        if hasattr(fs, "zip"):
+            return fs.zip.open(place)
+        return fs._open(place, "rb")  # noqa: SLF001
 
     def place(self, path: str) -> str:
         """Return the name of a member as the archive has it."""
@@ -151,6 +160,10 @@ class S3(ObjectStore):
     """S3: few and small parts at a time, for they are in memory."""
 
     put_options: ClassVar[dict[str, Any]] = {"chunksize": 8 << 20, "max_concurrency": 4}
+
+    def __init__(self, calls: Calls, root: str) -> None:
+        super().__init__(calls, root)
+        calls.fs.retries = 1  # Calls tries again, and waits less
 
 
 class Http(Store):
