@@ -205,9 +205,13 @@ def _s3(tree: Path, work: Path) -> Server:
 def _fill_s3(server: Server, tree: Path) -> None:
     fs = fsspec.filesystem("s3", **server.options, skip_instance_cache=True)
     fs.mkdir("bucket")
-    for path in sorted(tree.rglob("*")):
-        if path.is_file():
-            fs.pipe_file(f"bucket/top/{path.relative_to(tree)}", path.read_bytes())
+    fs.pipe(
+        {
+            f"bucket/top/{path.relative_to(tree)}": path.read_bytes()
+            for path in tree.rglob("*")
+            if path.is_file()
+        }
+    )
 
 
 _SSHD = """

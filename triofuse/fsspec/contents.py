@@ -103,7 +103,8 @@ class Content:
 
     async def read(self, size: int, offset: int) -> bytes | FileData:
         """Return bytes, or where they are."""
-        if self.spool is None and self.reading.store.whole:
+        is_large = self.size > self.reading.sequential.block
+        if self.spool is None and is_large and self.reading.store.whole:
             self._start_download()
         if self.spool is not None:
             if self._download is not None and not await self._wait(offset + size):

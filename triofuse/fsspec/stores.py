@@ -88,6 +88,20 @@ class Archive(ReadOnlyStore):
             self._directories = _by_directory(members, self.root.strip("/"))
         return self._directories
 
+    async def fetch(self, path: str, offset: int, size: int) -> bytes:
+        """Return a range of a small file; large ones are unpacked to a spool."""
+        place = self.place(path)
+
+        def read(fs: AbstractFileSystem) -> bytes:
+            with self._open_member(fs, place) as file:
+                data: bytes = file.read(offset + size)
+                return data[offset:] if offset else data
+
+        async def attempt() -> bytes:
+            return await self.calls.in_thread(read)
+
+        return await self.calls.attempts("read", place, attempt)
+
     def _open_member(self, fs: AbstractFileSystem, place: str) -> Any:
         # fs.open() finds no member with a slash in front.
         if hasattr(fs, "zip"):
