@@ -27,6 +27,7 @@ LAYERS = [
     "testing",
     "running",
     "fsspec",
+    "mirror",
     "command",
     "",
     "faults",

@@ -17,11 +17,11 @@ import pytest
 import trio
 
 import triofuse as t
-from mirror import libc
 from passthrough import Passthrough
 from tests.examples.conftest import EXAMPLES, wait_mounted
 from tests.examples.test_programs import needs, run
 from triofuse.device.libc import mount
+from triofuse.mirror import libc
 from triofuse.testing import open_kernel
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from mirror.shares import Shares
 from passthrough import Passthrough
 from tests.conftest import at_work, mounts_below
 from tests.examples.posix import NOBODY, fails
@@ -20,6 +19,7 @@ from tests.examples.sources import overlay
 from tests.examples.test_passthrough import mirrored, needs_root
 from tests.examples.test_passthrough_rights import home
 from tests.examples.test_programs import needs
+from triofuse.mirror.shares import Shares
 from triofuse.testing import open_kernel
 from triofuse.wire.opcodes import NotifyCode
 

@@ -34,13 +34,13 @@ def make_tree(root: Path) -> None:
     (root / "big").write_bytes(random.Random(1).randbytes(BIG))
 
 
-READ_AT_RANDOM = """
+READ_AT_RANDOM = f"""
 import os, random, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
 chance = random.Random(2)
 for _ in range(200):
-    os.pread(fd, 4096, chance.randrange(%d))
-""" % (BIG - 4096)
+    os.pread(fd, 4096, chance.randrange({BIG - 4096}))
+"""
 
 OPERATIONS = {
     "find": ["sh", "-c", "find {} | wc -l"],

@@ -73,6 +73,23 @@ def test_memory_is_a_writable_tree_without_any_extra(mountpoint: str) -> None:
         triofuse("umount", mountpoint)
 
 
+def test_a_directory_is_mirrored_by_the_kernel_itself(
+    tmp_path: Path, mountpoint: str
+) -> None:
+    source = tmp_path / "with space"
+    source.mkdir()
+    (source / "a").write_text("old")
+    assert triofuse(f"file://{tmp_path}/with%20space", mountpoint).returncode == 0
+    try:
+        Path(mountpoint, "a").write_text("new")
+        os.chmod(f"{mountpoint}/a", 0o640)
+    finally:
+        triofuse("umount", mountpoint)
+
+    assert (source / "a").read_text() == "new"
+    assert (source / "a").stat().st_mode & 0o777 == 0o640
+
+
 def test_importing_triofuse_and_mounting_memory_imports_no_fsspec() -> None:
     program = (
         "import sys, triofuse, triofuse.command.main; sys.exit('fsspec' in sys.modules)"

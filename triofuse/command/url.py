@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import resource
@@ -69,6 +70,8 @@ def url_factory(
         options = _options(config, store)
         if source.rstrip("/") == "memory:" and not options:
             filesystem: Filesystem = Tree(Directory(writable=True))
+        elif source.startswith("file://") and not options:
+            filesystem = _mirror(source, mountpoint)
         else:
             filesystem = _fsspec(
                 source,
@@ -111,6 +114,23 @@ async def _living(
         async with reporting(filesystem, source, mountpoint):
             yield filesystem
         nursery.cancel_scope.cancel()
+
+
+def _mirror(source: str, mountpoint: Path) -> Filesystem:
+    """Mirror a directory; the kernel reads and writes its files where it can."""
+    from triofuse.mirror.filesystem import make
+
+    path = Path(unquote(source.removeprefix("file://")))
+    if path.is_file():
+        message = (
+            f"{source} is a file; what is in an archive is zip::{source}, tar::..."
+        )
+        raise NotADirectoryError(errno.ENOTDIR, message)
+    try:
+        return make(path, mountpoint)
+    except FileNotFoundError:
+        message = f"{source}: there is no such directory"
+        raise FileNotFoundError(errno.ENOENT, message) from None
 
 
 def _fsspec(source: str, options: Mapping[str, Any], **arguments: Any) -> Filesystem:

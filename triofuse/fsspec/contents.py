@@ -112,6 +112,8 @@ class Content:
             return FileData(self.spool.fd, offset, size)
         if self._direct is not None:
             return FileData(self._direct, offset, size)
+        if self.reading.store.immediate:
+            return await self.reading.store.fetch(self.path, offset, size)
         sequential, random = self._readers or self._open_readers()
         near = abs(offset - self._next) <= _NEAR or self.size <= _NEAR
         self._next = offset + size

@@ -43,6 +43,7 @@ class Store:
       keeps_directories: Whether an empty directory exists in it.
       renames: Whether it renames at once; else all is copied.
       puts_aside: Whether an upload goes to another name first, and is then renamed.
+      immediate: Whether it answers at once, so that no blocks need be kept.
       constant: Whether it never changes while it is mounted.
     """
 
@@ -54,6 +55,7 @@ class Store:
     renames: ClassVar[bool] = False
     puts_aside: ClassVar[bool] = False
     constant: ClassVar[bool] = False
+    immediate: ClassVar[bool] = False
     #: Further arguments of ``put_file``.
     put_options: ClassVar[dict[str, Any]] = {}
 

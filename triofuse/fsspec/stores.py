@@ -232,6 +232,8 @@ class Http(Store):
 class Memory(Store):
     """``memory://``: never blocks, so it needs no thread."""
 
+    immediate = True
+
     async def utime(self, path: str, atime_ns: int, mtime_ns: int) -> None:
         """Set the time of the last change."""
         file = self.calls.fs.store.get(self.place(path))
@@ -360,5 +362,5 @@ def store_of(fs: AbstractFileSystem, root: str, limits: Limits) -> Store:
         return Sftp(Calls(connections(fs, limits), limits), root)
     kind = next((_KINDS[name] for name in names if name in _KINDS), Store)
     shared = kind in (Local, Memory) or bool(fs.async_impl)
-    pool = Pool(fs, shared=shared, blocks=kind is not Memory)
+    pool = Pool(fs, shared=shared, blocks=not kind.immediate)
     return kind(Calls(pool, limits), root)
