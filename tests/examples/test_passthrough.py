@@ -408,7 +408,7 @@ async def test_the_source_is_synced_as_a_whole(
         real(fd)
         synced.append(os.readlink(f"/proc/self/fd/{fd}"))
 
-    monkeypatch.setattr("mirror.libc.syncfs", syncfs)
+    monkeypatch.setattr("triofuse.mirror.libc.syncfs", syncfs)
     async with open_kernel(Passthrough(source)) as kernel:
         await kernel.syncfs()
 

@@ -106,7 +106,7 @@ def test_the_descriptors_of_one_user_are_not_everybodys(
 async def test_an_older_kernel_is_asked_by_name_but_not_for_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.nodes.open_root", lambda root: None)
+    monkeypatch.setattr("triofuse.mirror.nodes.open_root", lambda root: None)
     for number in range(19):
         (tmp_path / f"file{number}").touch()
         (tmp_path / f"dir{number}").mkdir()
@@ -129,7 +129,7 @@ async def test_an_older_kernel_is_asked_by_name_but_not_for_directories(
 async def test_who_has_its_share_waits_for_what_the_kernel_forgets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.nodes.open_root", lambda root: None)
+    monkeypatch.setattr("triofuse.mirror.nodes.open_root", lambda root: None)
     nodeids: list[int] = []
     for number in range(100):
         (tmp_path / f"file{number}").touch()
