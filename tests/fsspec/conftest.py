@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("fsspec", reason="fsspec is not installed")
-
-from tests.fsspec.servers import Server, started
+if TYPE_CHECKING:
+    from tests.fsspec.servers import Server
 
 #: Bytes of the large file.
 BIG = 6_000_000
+
+HERE = Path(__file__).parent
+
+if importlib.util.find_spec("fsspec") is None:
+    collect_ignore = [path.name for path in HERE.glob("test_*.py")]
+
+    def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what is left out."""
+        words = "tests/fsspec is left out: pip install -e '.[stores]' brings fsspec"
+        terminalreporter.write_line(words)
 
 
 @pytest.fixture(scope="session")
@@ -36,5 +47,7 @@ def store(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """A store with this tree in it, of the kind that is the parameter."""
+    from tests.fsspec.servers import started
+
     with started(request.param, tree, tmp_path_factory.mktemp("store")) as server:
         yield server

@@ -22,12 +22,15 @@ from typing import Any
 from tests.fsspec.mounts import in_thread
 from tests.fsspec.servers import Server, started
 
-BIG = 100 << 20
+#: Less than 1 for a quick look.
+SCALE = float(os.environ.get("SCALE", "1"))
+
+BIG = int(SCALE * (100 << 20))
 
 
 def make_tree(root: Path) -> None:
     """Make 2,000 small files in 20 directories, and one of 100 MB."""
-    for number in range(2000):
+    for number in range(int(SCALE * 2000)):
         directory = root / f"d{number % 20}"
         directory.mkdir(exist_ok=True)
         (directory / f"f{number}").write_bytes(os.urandom(200))

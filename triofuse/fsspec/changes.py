@@ -108,9 +108,9 @@ class Changes(Operations):
     async def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
         try:
-            names = dict(await self.readdir(path, None))  # type: ignore[arg-type]
+            names = list(await self.readdir(path, None))
         except FileNotFoundError:
-            names = {}
+            names = []
         if names:
             raise FuseError(errno.ENOTEMPTY)
         await self._store.rmdir(path)

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from triofuse.filesystem.flags import OpenFlags
-from triofuse.filesystem.replies import FileAttr, FileData, Statfs
+from triofuse.filesystem.replies import DirEntry, FileAttr, FileData, Statfs
 from triofuse.fsspec.contents import UNKNOWN, Content, Reading
 from triofuse.fsspec.information import Info, Shown, Version, version_of
 from triofuse.fsspec.store import Store
@@ -152,12 +152,15 @@ class Operations(PathOperations):
 
     async def readdir(self, path: str, handle: object) -> Iterable[Listed]:
         """Return the names in a directory, with attributes."""
-        names: dict[str, FileAttr | Stat | None] = {}
+        names: dict[str, FileAttr | Stat | DirEntry] = {}
         above = path if path.endswith("/") else f"{path}/"
         try:
             for name, info in (await self._store.list(path)).items():
-                attr = names[name] = self._shown.attributes(info)
-                if attr is not None:
+                attr = self._shown.attributes(info)
+                if attr is None:  # of unknown size: a lookup asks for it
+                    names[name] = DirEntry(name, 0, stat.S_IFREG)
+                else:
+                    names[name] = attr
                     self._know(above + name, info)
         except FileNotFoundError:
             if path != "/" and path not in self._made:
@@ -169,7 +172,10 @@ class Operations(PathOperations):
             name = place[len(above) :]
             if content.was_changed and place.startswith(above) and "/" not in name:
                 names[name] = self._of(content)
-        return names.items()
+        return [
+            value if isinstance(value, DirEntry) else (name, value)
+            for name, value in names.items()
+        ]
 
     async def readlink(self, path: str) -> str:
         """Return the target of a symbolic link."""
