@@ -128,7 +128,7 @@ def _rclone_words(server: Server) -> list[str]:
 
 def _wait_mounted(mnt: str) -> None:
     deadline = time.monotonic() + 20
-    while mnt not in Path("/proc/self/mounts").read_text():
+    while mnt not in Path("/proc/self/mounts").read_text(errors="replace"):
         if time.monotonic() > deadline:
             raise LookupError
         time.sleep(0.02)

@@ -258,3 +258,25 @@ def test_a_long_upload_shows_as_a_progress_bar_on_the_terminal(
 
 
 _WRITE = 'exec 3>"$1"; head -c 4194304 /dev/zero >&3; echo written; read x; exec 3>&-'
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "options"),
+    [
+        (["u", "m"], ["u", "m"], {}),
+        (["u", "m", "-o", "store.anon=true"], ["u", "m", "-o", ""], {"anon": True}),
+        (["-ostore.a=x,ro", "u", "m"], ["-oro", "u", "m"], {"a": "x"}),
+        (["-ostore.a=1", "u", "m"], ["u", "m"], {"a": 1}),
+        (
+            ["u", "m", "-o", "ttl=3,store.s3.key=a=b,ro"],
+            ["u", "m", "-o", "ttl=3,ro"],
+            {"s3": {"key": "a=b"}},
+        ),
+    ],
+)
+def test_options_of_the_store_are_not_those_of_the_mount(
+    words: list[str], left: list[str], options: dict[str, object]
+) -> None:
+    from triofuse.command.main import _without_store_options
+
+    assert _without_store_options(words) == (left, options)

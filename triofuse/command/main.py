@@ -30,7 +30,7 @@ __all__ = ["main"]
 _APPLICATION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 #: Options that have a value behind them.
-_WITH_VALUE: Final = {"-o", "-t", "-N"}
+_WITH_VALUE: Final = {"-o", "-t", "-N", "--trace"}
 
 _USAGE: Final = """\
 usage: triofuse URL MOUNTPOINT [-o ...]     mount a store
@@ -102,16 +102,19 @@ def _without_store_options(words: Sequence[str]) -> tuple[list[str], dict[str, A
     left: list[str] = []
     options: dict[str, Any] = {}
     for place, word in enumerate(words):
-        if place == 0 or words[place - 1] != "-o":
+        is_value = place > 0 and words[place - 1] == "-o"
+        if not is_value and not (word.startswith("-o") and len(word) > 2):
             left.append(word)
             continue
+        prefix, text = ("", word) if is_value else ("-o", word[2:])
         kept = []
-        for one in split_words(word):
+        for one in split_words(text):
             if one.startswith("store."):
                 _set(options, one)
             else:
-                kept.append(one)
-        left.append(",".join(one.replace(",", "\\,") for one in kept))
+                kept.append(one.replace(",", "\\,"))
+        if kept or is_value:
+            left.append(prefix + ",".join(kept))
     return left, options
 
 
