@@ -26,6 +26,9 @@ LAYERS = [
     "session",
     "testing",
     "running",
+    "fsspec",
+    "mirror",
+    "command",
     "",
     "faults",
     "plugin",
@@ -37,6 +40,7 @@ STRANGERS = {
     "wire": {"posix", "backend", "tree", "paths"},
     "device": {"wire", "posix", "backend", "tree", "paths"},
     "session": {"backend", "tree", "paths"},
+    "fsspec": {"wire", "device", "session", "testing", "running"},
 }
 
 #: The rooms of the session, in the opposite order of a request's way through them.
@@ -56,6 +60,8 @@ DEPENDENCIES = {
     "filesystem": {"attrs"},
     "wire": {"attrs"},
     "plugin": {"attrs", "trio", "pytest"},
+    "fsspec": {"attrs", "trio", "fsspec", "rich"},
+    "command": {"attrs", "trio", "fsspec"},
 }
 ALL_DEPENDENCIES = {"attrs", "trio"}
 

@@ -12,9 +12,9 @@ import trio
 
 import triofuse
 from memfs import MemFS
-from mirror import libc
 from tests.examples.posix import fails
 from tests.examples.test_memfs_acl import needs_root
+from triofuse.mirror import libc
 
 pytestmark = [pytest.mark.mount, needs_root]
 

@@ -17,11 +17,11 @@ import pytest
 import trio
 
 import triofuse as t
-from mirror import libc
 from passthrough import Passthrough
 from tests.examples.conftest import EXAMPLES, wait_mounted
 from tests.examples.test_programs import needs, run
 from triofuse.device.libc import mount
+from triofuse.mirror import libc
 from triofuse.testing import open_kernel
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -408,7 +408,7 @@ async def test_the_source_is_synced_as_a_whole(
         real(fd)
         synced.append(os.readlink(f"/proc/self/fd/{fd}"))
 
-    monkeypatch.setattr("mirror.libc.syncfs", syncfs)
+    monkeypatch.setattr("triofuse.mirror.libc.syncfs", syncfs)
     async with open_kernel(Passthrough(source)) as kernel:
         await kernel.syncfs()
 

@@ -16,9 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from mirror import credentials, inodeflags, libc
-from mirror.credentials import Caller, Capability
-from mirror.inodeflags import FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS
 from tests.conftest import mounts_below
 from tests.examples.posix import NOBODY, as_user, fails
 from tests.examples.posix.tools import wait_for_tick
@@ -28,6 +25,13 @@ from tests.examples.test_passthrough_rights import OPTIONAL, home, root
 from tests.examples.test_programs import needs, run
 from tests.kernel.test_idmap import IDMAP
 from triofuse import Getattr, Ioctl
+from triofuse.mirror import credentials, inodeflags, libc
+from triofuse.mirror.credentials import Caller, Capability
+from triofuse.mirror.inodeflags import (
+    FS_IOC_FSGETXATTR,
+    FS_IOC_FSSETXATTR,
+    FS_IOC_SETFLAGS,
+)
 
 __all__ = ["home", "root"]
 

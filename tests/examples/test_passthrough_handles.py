@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mirror.handles import HandleNumbers
-from mirror.nodes import ROOT
 from passthrough import Passthrough
 from tests.examples.posix import fails
 from tests.examples.sources import overlay
 from tests.examples.test_passthrough import mirrored, needs_root
 from tests.kernel.test_export import name_to_handle, open_by_handle
+from triofuse.mirror.handles import HandleNumbers
+from triofuse.mirror.nodes import ROOT
 from triofuse.testing import open_kernel
 
 

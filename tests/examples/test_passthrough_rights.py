@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from mirror import credentials
 from passthrough import Passthrough
 from tests.conftest import mounts_below
 from tests.examples.posix import NOBODY, as_user, fails
 from tests.examples.test_passthrough import mirrored, needs_root
 from tests.examples.test_programs import needs, run, shell
+from triofuse.mirror import credentials
 from triofuse.testing import open_kernel
 
 #: Options of the program, with which others may use the mount.

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from mirror.shares import Shares
 from passthrough import Passthrough
 from tests.conftest import at_work, mounts_below
 from tests.examples.posix import NOBODY, fails
@@ -20,6 +19,7 @@ from tests.examples.sources import overlay
 from tests.examples.test_passthrough import mirrored, needs_root
 from tests.examples.test_passthrough_rights import home
 from tests.examples.test_programs import needs
+from triofuse.mirror.shares import Shares
 from triofuse.testing import open_kernel
 from triofuse.wire.opcodes import NotifyCode
 
@@ -106,7 +106,7 @@ def test_the_descriptors_of_one_user_are_not_everybodys(
 async def test_an_older_kernel_is_asked_by_name_but_not_for_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.nodes.open_root", lambda root: None)
+    monkeypatch.setattr("triofuse.mirror.nodes.open_root", lambda root: None)
     for number in range(19):
         (tmp_path / f"file{number}").touch()
         (tmp_path / f"dir{number}").mkdir()
@@ -129,7 +129,7 @@ async def test_an_older_kernel_is_asked_by_name_but_not_for_directories(
 async def test_who_has_its_share_waits_for_what_the_kernel_forgets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.nodes.open_root", lambda root: None)
+    monkeypatch.setattr("triofuse.mirror.nodes.open_root", lambda root: None)
     nodeids: list[int] = []
     for number in range(100):
         (tmp_path / f"file{number}").touch()

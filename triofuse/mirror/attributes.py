@@ -13,17 +13,11 @@ import errno
 import os
 import stat
 
-from mirror import libc
-from mirror.credentials import Caller, Capability, charged, ids_of, writing_as
-from triofuse import (
-    FuseError,
-    Listxattr,
-    Request,
-    Setattr,
-    SetattrValid,
-    Setxattr,
-    SetxattrInFlags,
-)
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.flags import SetattrValid, SetxattrInFlags
+from triofuse.filesystem.requests import Listxattr, Request, Setattr, Setxattr
+from triofuse.mirror import libc
+from triofuse.mirror.credentials import Caller, Capability, charged, ids_of, writing_as
 
 _SET_IDS = stat.S_ISUID | stat.S_ISGID
 

@@ -15,7 +15,7 @@ import sys
 
 import attrs
 
-from mirror import libc
+from triofuse.mirror import libc
 
 _HEADER = struct.Struct("=Ii")  # struct file_handle: size, type
 _LIMIT = 1 << 32

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import attrs
 
-from triofuse import FuseError
+from triofuse.filesystem.errors import FuseError
 
 
 @attrs.define(eq=False)

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 import attrs
 
-from mirror import libc
-from triofuse import Create, Mkdir, Mknod, Request, Symlink
+from triofuse.filesystem.requests import Create, Mkdir, Mknod, Request, Symlink
+from triofuse.mirror import libc
 
 T = TypeVar("T")
 

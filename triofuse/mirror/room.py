@@ -14,9 +14,11 @@ from functools import partial
 import attrs
 import trio
 
-from mirror.credentials import ids_of
-from mirror.nodes import Nodes
-from triofuse import CapabilityError, FuseError, Notifier, Request
+from triofuse.filesystem.errors import CapabilityError, FuseError
+from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.requests import Request
+from triofuse.mirror.credentials import ids_of
+from triofuse.mirror.nodes import Nodes
 
 #: Seconds that a request waits for the kernel to forget: it takes a millisecond.
 PATIENCE = 1.0

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from mirror import libc
-from mirror.credentials import ids_of
-from mirror.nodes import Nodes
-from mirror.room import Room
-from triofuse import Entry, FileAttr, Forget, Notifier, Request
+from triofuse.filesystem.attributes import FileAttr
+from triofuse.filesystem.notifier import Notifier
+from triofuse.filesystem.replies import Entry
+from triofuse.filesystem.requests import Forget, Request
+from triofuse.mirror import libc
+from triofuse.mirror.credentials import ids_of
+from triofuse.mirror.nodes import Nodes
+from triofuse.mirror.room import Room
 
 #: Extended attributes that a security module wants a new inode to have.
 Labels = tuple[tuple[str, bytes], ...]

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import fcntl
 
-from mirror import libc
-from mirror.credentials import Caller, Capability, using
-from triofuse import FuseError, Ioctl, IoctlReply
+from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.replies import IoctlReply
+from triofuse.filesystem.requests import Ioctl
+from triofuse.mirror import libc
+from triofuse.mirror.credentials import Caller, Capability, using
 
 #: _IOR('f', 1, long) and _IOW('f', 2, long), which are really of an int.
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602

@@ -16,10 +16,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 
-from mirror import libc
-from mirror.credentials import ids_of, writing_as
-from mirror.shares import Shares
-from triofuse import Opened, Request
+from triofuse.filesystem.replies import Opened
+from triofuse.filesystem.requests import Request
+from triofuse.mirror import libc
+from triofuse.mirror.credentials import ids_of, writing_as
+from triofuse.mirror.shares import Shares
 
 _AS_WE_ARE = nullcontext()
 

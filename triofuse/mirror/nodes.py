@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from mirror import libc
-from mirror.handles import HandleNumbers, open_root
-from mirror.shares import Shares
-from triofuse import FuseError
+from triofuse.filesystem.errors import FuseError
+from triofuse.mirror import libc
+from triofuse.mirror.handles import HandleNumbers, open_root
+from triofuse.mirror.shares import Shares
 
 #: The kernel's number for the root.
 ROOT = 1

@@ -1,0 +1,1 @@
+"""The command ``triofuse``: mount a URL or a filesystem by name; list; unmount."""
