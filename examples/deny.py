@@ -1,4 +1,4 @@
-"""Any filesystem, but some of it cannot be removed: ``deny.py MOUNTPOINT``.
+"""Any filesystem, but some of it cannot be removed: ``deny.py -f MOUNTPOINT``.
 
 A layer passes on all that it does not override.
 """
@@ -6,7 +6,6 @@ A layer passes on all that it does not override.
 from __future__ import annotations
 
 import errno
-import sys
 
 import triofuse
 from triofuse import Directory, FuseError
@@ -23,5 +22,4 @@ class Deny(triofuse.Layer):
 
 
 if __name__ == "__main__":
-    tree = triofuse.Tree(Directory(writable=True))
-    triofuse.run(Deny(tree), sys.argv[1])
+    triofuse.main(lambda: Deny(triofuse.Tree(Directory(writable=True))))

@@ -5,7 +5,6 @@ say: the tree numbers the nodes, counts lookups, lists directories and reads fil
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +21,10 @@ def node_of(value: Any) -> triofuse.Child:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def make(document: Path) -> triofuse.Tree:
+    """Show a JSON document as directories and files."""
+    return triofuse.Tree(node_of(json.loads(document.read_text())))
+
+
 if __name__ == "__main__":
-    root = node_of(json.loads(Path(sys.argv[1]).read_text()))
-    triofuse.run(triofuse.Tree(root), sys.argv[2])
+    triofuse.main(make)

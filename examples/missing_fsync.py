@@ -4,7 +4,7 @@ The program here replaces a configuration file, in one of the ways that are seen
 practice; the last one is right.  Your own program takes the place of `WAYS[way]`: a
 function of the mountpoint, or a command.
 
-    python missing_fsync.py rename /mnt/x
+Run ``python examples/missing_fsync.py rename MOUNTPOINT``.
 
 Left out: pytest, where the fixture ``disk`` mounts and unmounts by itself.
 """

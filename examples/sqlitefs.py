@@ -12,7 +12,7 @@ attributes are left out, and rename(2) that exchanges two names.
 import os
 import sqlite3
 import stat
-import sys
+from pathlib import Path
 from typing import Any, cast
 
 import attrs
@@ -165,6 +165,10 @@ def root_of(db: sqlite3.Connection) -> Node:
     return add(db, Stat(mode=0o40755, uid=os.getuid(), gid=os.getgid(), nlink=2))
 
 
+def make(database: Path) -> triofuse.Tree:
+    """Keep files in a database, which is made if there is none."""
+    return triofuse.Tree(root_of(sqlite3.connect(database, isolation_level=None)))
+
+
 if __name__ == "__main__":
-    database = sqlite3.connect(sys.argv[1], isolation_level=None)
-    triofuse.run(triofuse.Tree(root_of(database)), sys.argv[2])
+    triofuse.main(make)

@@ -4,12 +4,11 @@ A member is unpacked while it is read, in a thread: other requests are served me
 What is open is an object of its own, with the place up to which it was unpacked.
 """
 
-import sys
 import time
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
-from triofuse import Directory, File, Stat, Threads, Tree, blocking, run
+from triofuse import Directory, File, Stat, Threads, Tree, blocking, main
 
 
 class OpenMember:
@@ -37,12 +36,16 @@ class Member(File):
         return OpenMember(self.archive, self.info)
 
 
+def make(source: Path) -> Tree:
+    """Show the files of a zip archive."""
+    archive, root = ZipFile(source), Directory()
+    for info in archive.infolist():
+        *parents, name = PurePosixPath(info.filename.lstrip("/")).parts
+        folder = root.makedirs(*parents)  # an archive need not list them
+        node = Directory() if info.is_dir() else Member(archive, info)
+        folder.setdefault(name, node)
+    return Tree(root)
+
+
 if __name__ == "__main__":
-    with ZipFile(sys.argv[1]) as archive:
-        root = Directory()
-        for info in archive.infolist():
-            *parents, name = PurePosixPath(info.filename.lstrip("/")).parts
-            folder = root.makedirs(*parents)  # an archive need not list them
-            node = Directory() if info.is_dir() else Member(archive, info)
-            folder.setdefault(name, node)
-        run(Tree(root), sys.argv[2])
+    main(make)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TUTORIAL = ROOT / "examples" / "README.md"
 
 #: A line of a console, or what stands in backticks or is indented in a docstring.
 COMMAND = re.compile(
@@ -27,12 +28,19 @@ NOT_TRIED = (
     "python examples/tour.py",
     "python -m pytest",
     "python -m tests.fuzz.atheris_wire",
+    "python -m tests.examples.tutorial",
+    "python examples/lessons/watch.py",
+    "python examples/lessons/12_raw.py",
 )
 
 
 def commands() -> list[str]:
     """Return what README, CHANGELOG, tables and docstrings tell people to run."""
-    texts = [*ROOT.glob("*.md"), *ROOT.glob("tests/**/*.md")]
+    texts = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("tests/**/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+    ]
     for folder in ("triofuse", "examples", "tests"):
         texts += ROOT.glob(f"{folder}/**/*.py")
     found = {
@@ -47,6 +55,8 @@ def commands() -> list[str]:
 def _told(path: Path) -> str:
     """Return what of a file is addressed to people: of code, the docstrings."""
     text = path.read_text()
+    if path == TUTORIAL:  # tests/examples/test_tutorial.py runs what its shells show
+        return re.sub(r"^```console.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     if path.suffix == ".md":
         return text
     return "\n".join(re.findall(r'"""(.*?)"""', text, re.DOTALL))
@@ -82,7 +92,7 @@ def test_a_command_that_is_named_works_from_a_fresh_clone(
     environment, program, arguments = words_of(command)
     if program[-1] == "pytest":
         trial = [*arguments, "--collect-only", "-q"]
-    elif re.search(r"argparse|triofuse\.main\(", source_of(clone, program)):
+    elif re.search(r"argparse|\bmain\((?!\))", source_of(clone, program)):
         trial = ["--help"]
     else:
         trial = arguments
@@ -110,6 +120,8 @@ def test_commands_are_found_where_they_stand() -> None:
         "python -m tests.faults.soak",
         "TRIOFUSE_FUZZ=50 pytest tests/fuzz",
         "python examples/hello.py MOUNTPOINT",
+        "python examples/lessons/13_image.py IMAGE MOUNTPOINT",
+        "python examples/lessons/05_slow.py mnt --trace trace.json",
     }
 
     assert named <= set(commands())

@@ -111,8 +111,29 @@ def test_without_the_device_the_main_command_says_what_is_missing() -> None:
 
 
 @pytest.mark.mount
-async def test_the_filesystem_of_the_readme_serves(mountpoint: str) -> None:
+async def test_the_tree_of_the_readme_serves(mountpoint: str) -> None:
     source, _, last = BLOCKS[0].rstrip().rpartition("\n")
+    names: dict[str, object] = {}
+    exec(source, names)
+    tree = names["tree"]
+    assert last == 'triofuse.run(tree, "/mnt/hello")'
+    assert isinstance(tree, triofuse.Tree)
+
+    def use() -> tuple[list[str], str]:
+        Path(mountpoint, "notes", "a").write_text("x")
+        assert len(Path(mountpoint, "now").read_text()) == 25
+        return sorted(os.listdir(mountpoint)), Path(mountpoint, "hello").read_text()
+
+    with trio.fail_after(10):
+        async with triofuse.mount(tree, mountpoint, strict=True):
+            listed, text = await trio.to_thread.run_sync(use)
+
+    assert (listed, text) == (["hello", "notes", "now"], "Hello from trio!\n")
+
+
+@pytest.mark.mount
+async def test_the_filesystem_of_the_readme_serves(mountpoint: str) -> None:
+    source, _, last = BLOCKS[1].rstrip().rpartition("\n")
     names: dict[str, object] = {}
     exec(source, names)
     hello = names["Hello"]
@@ -129,7 +150,7 @@ async def test_the_filesystem_of_the_readme_serves(mountpoint: str) -> None:
 
 async def test_the_test_of_the_readme_passes() -> None:
     names: dict[str, object] = {}
-    exec(BLOCKS[0].rpartition("\n\n")[0].replace("triofuse.run", "#"), names)
+    exec(BLOCKS[1].rpartition("\n\n")[0].replace("triofuse.run", "#"), names)
     exec(BLOCKS[-1], names)
     test = names["test_hello_can_be_read"]
     assert callable(test)
@@ -141,7 +162,7 @@ async def test_the_test_of_the_readme_passes() -> None:
 def test_the_command_takes_what_the_readme_says() -> None:
     names = {"MyFilesystem": triofuse.Filesystem, "Path": Path, "triofuse": triofuse}
 
-    exec(f"from __future__ import annotations\n{BLOCKS[2]}", names)
+    exec(f"from __future__ import annotations\n{BLOCKS[3]}", names)
 
     factory = Factory.of(names["make"])  # type: ignore[arg-type]
     assert factory.source_needed

@@ -3,13 +3,15 @@
 Subclass `Filesystem`, then ``async with triofuse.mount(MyFS(), "/mnt/x")``.
 """
 
+from triofuse.backend.blocking import blocking
 from triofuse.backend.blocks import BlockCache, BlockReader, open_block_cache
-from triofuse.backend.threads import Threads, blocking
+from triofuse.backend.threads import Threads
 from triofuse.device.backing import BackingId
 from triofuse.device.channel import Channel, ChannelSender
 from triofuse.device.dev_fuse import DevFuse, DeviceError
-from triofuse.device.mount import Mount, mount_sync
+from triofuse.device.mount import Mount
 from triofuse.device.mount_error import MountError
+from triofuse.device.mount_sync import mount_sync
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import CapabilityError, FuseError

@@ -2,6 +2,11 @@
 
 The law: the thread runs a trio loop for one mount and nothing else.  It ends when the
 mount ends, and whoever starts it sees every error: at the start, or at `stop`.
+
+The loop needs Python's global lock to answer.  Code that holds the lock while it waits
+for the mount blocks both for ever: C code that maps files, for munmap(2) waits until
+dirty pages are written.  So open SQLite in WAL mode, LMDB and the like in another
+process than the one that serves.
 """
 
 from __future__ import annotations

@@ -104,6 +104,20 @@ async def test_the_least_recently_used_block_goes_first(
     assert store.fetched == [9, 5, 7, 3, 5]
 
 
+async def test_nothing_is_fetched_ahead_beyond_the_limit(
+    autojump_clock: MockClock,
+) -> None:
+    store = Store()
+
+    async with open_block_cache(48, 16) as cache:
+        one = cache.reader(store.fetch, 1024, ahead=8)
+        for offset in range(0, 256, 8):
+            await one.read(8, offset)
+            assert cache.used <= 48 + 16
+        await trio.sleep(10)
+        assert cache.used <= 48
+
+
 async def test_readers_of_the_same_key_share_blocks(autojump_clock: MockClock) -> None:
     store = Store()
 

@@ -93,15 +93,50 @@ def test_fsync_of_a_file_keeps_the_file_but_not_its_name() -> None:
     assert oracle.contents(NOTHING_ORDERED, "a") == {None, b"new"}
 
 
-def test_fsync_on_ext4_commits_the_journal_and_so_all_names() -> None:
+@pytest.mark.parametrize("data_only", [False, True])
+def test_fsync_of_a_longer_file_commits_the_journal_of_ext4_with_all_names(
+    data_only: bool,
+) -> None:
     oracle = Oracle()
     oracle.make(ROOT, "before")
     file = oracle.make(ROOT, "a")
     oracle.write(file, 0, b"new")
-    oracle.journal.sync_file(file, data_only=False)
+    oracle.make(ROOT, "after")
+    oracle.journal.sync_file(file, data_only=data_only)
 
     assert oracle.contents(EXT4, "a") == {b"new"}
     assert oracle.contents(EXT4, "before") == {b""}
+    assert oracle.contents(EXT4, "after") == {b""}
+
+
+@pytest.mark.parametrize("data_only", [False, True])
+def test_fsync_of_data_in_place_commits_the_journal_of_ext4_and_fdatasync_does_not(
+    data_only: bool,
+) -> None:
+    oracle = Oracle()
+    file = oracle.make(ROOT, "a")
+    oracle.write(file, 0, b"old")
+    oracle.journal.sync()
+    oracle.make(ROOT, "b")
+    oracle.write(file, 0, b"new")
+    oracle.journal.sync_file(file, data_only=data_only)
+
+    assert oracle.contents(EXT4, "a") == {b"new"}
+    assert oracle.contents(EXT4, "b") == ({None, b""} if data_only else {b""})
+
+
+def test_what_is_kept_keeps_what_it_needs() -> None:
+    oracle = Oracle()
+    one = oracle.make(ROOT, "one", stat.S_IFDIR)
+    two = oracle.make(ROOT, "two", stat.S_IFDIR)
+    oracle.make(one, "x")
+    oracle.journal.sync()
+    oracle.make(two, "before")
+    oracle.rename(one, "x", two, "x")
+    oracle.journal.sync_directory(one)  # it has the rename, which comes after "before"
+
+    names = [sorted(image.nodes[two].names) for image in oracle.images(POSIX)]
+    assert names == [["before", "x"]]
 
 
 def test_fdatasync_keeps_data_and_size_but_not_the_mode() -> None:

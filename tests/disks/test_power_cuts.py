@@ -140,6 +140,22 @@ def test_a_synchronous_write_is_durable(disk: Disk, flag: int) -> None:
 
 
 @pytest.mark.mount
+def test_a_synchronous_write_is_durable_without_the_page_cache(disk: Disk) -> None:
+    """For a file with DIRECT_IO the kernel sends no FSYNC after it."""
+    write_synced(disk / "x", b"old")
+    disk.short("read", 4096)
+    fd = os.open(disk / "x", os.O_WRONLY | os.O_DSYNC)
+    try:
+        os.write(fd, b"new")
+    finally:
+        os.close(fd)
+
+    disk.power_cut()
+
+    assert (disk / "x").read_bytes() == b"new"
+
+
+@pytest.mark.mount
 def test_a_seed_chooses_among_the_states(disk: Disk) -> None:
     def left(seed: int) -> tuple[str, ...]:
         for number in range(8):

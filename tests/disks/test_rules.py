@@ -230,7 +230,7 @@ async def test_without_a_rule_the_inner_methods_are_called(
 ) -> None:
     tree = triofuse.Tree({"a": "hello"})
     faults = Faults(tree)
-    table = faults._calls._table
+    table = faults._calls.table
 
     assert table["read"] == tree.read
     with faults.fail("read", errno.EIO):
@@ -374,6 +374,19 @@ def test_rules_for_names_are_not_hidden_by_the_kernels_caches(disk: Disk) -> Non
             (disk / "x").stat()
         rule.remove()
         (disk / "x").stat()
+
+
+@pytest.mark.mount
+def test_a_listing_does_not_hide_names_from_rules(disk: Disk) -> None:
+    (disk / "sub").mkdir()
+    (disk / "sub/x").touch()
+    disk.power_cut(keep=lambda change: True)
+
+    rule = disk.fail("getattr", errno.EACCES, path="x")
+    assert os.listdir(disk / "sub") == ["x"]
+    with fails(errno.EACCES):
+        (disk / "sub/x").stat()
+    assert rule.done == 1
 
 
 @pytest.mark.mount

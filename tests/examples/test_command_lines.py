@@ -13,7 +13,7 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES, WRITABLE, example, serving, wait_mounted
 
-MOUNTING = ["hello", "ioctl", "notify", "poll", "slow", *WRITABLE]
+MOUNTING = ["deny", "hello", "ioctl", "notify", "poll", "slow", *WRITABLE]
 
 
 def command_of(name: str, mountpoint: str, source: Path) -> list[str]:

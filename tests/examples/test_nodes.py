@@ -151,7 +151,7 @@ def _until(seen: Callable[[], bool]) -> None:
 @pytest.mark.mount
 def test_a_layer_denies(mountpoint: str) -> None:
     root = Path(mountpoint)
-    command = [sys.executable, str(EXAMPLES / "deny.py"), mountpoint]
+    command = [sys.executable, str(EXAMPLES / "deny.py"), "-f", mountpoint]
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         wait_mounted(mountpoint, server)

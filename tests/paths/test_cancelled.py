@@ -139,6 +139,21 @@ async def test_a_cancelled_mkdir_is_looked_up_again(slow: Slow) -> None:
         assert (await kernel.lookup(1, "d")).nodeid != 0
 
 
+async def test_after_a_failure_the_store_is_asked_again() -> None:
+    class Odd(Shelf):
+        async def mkdir(self, path: str, mode: int) -> None:
+            await super().mkdir(path, mode)
+            raise OSError(5, "after all")
+
+    async with open_kernel(PathFilesystem(Odd(), valid=1000)) as kernel:
+        with pytest.raises(OSError, match="Input/output error"):
+            await kernel.mkdir(1, "d")
+        with trio.fail_after(SECONDS):
+            notification = await kernel.notifications.receive()
+
+    assert notification.payload == b"d"
+
+
 async def test_a_rename_waits_for_methods_that_use_its_path() -> None:
     reading, free = trio.Event(), trio.Event()
     order = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import trio
 
 from tests.paths.stores import Mirror, Shelf
-from triofuse import PathFilesystem, Stat, mount
+from triofuse import MountOptions, PathFilesystem, Stat, mount
 
 pytestmark = pytest.mark.mount
 
@@ -156,11 +157,12 @@ async def test_hard_links_are_one_inode_where_numbers_are_given(
     os.link(disk / "a", disk / "b")
 
     def write_by_one_name(root: Path) -> tuple[bytes, int, bool]:
-        (root / "b").read_bytes()
+        (root / "b").stat()
         with (root / "a").open("ab") as file:
             file.write(b" and two")
+        size = (root / "b").stat().st_size  # not a minute old
         same = os.path.samefile(root / "a", root / "b")
-        return (root / "b").read_bytes(), (root / "b").stat().st_size, same
+        return (root / "b").read_bytes(), size, same
 
     async with mirrored(disk, mountpoint, valid=60) as root:
         assert await client(write_by_one_name, root) == (b"one and two", 11, True)
@@ -196,6 +198,32 @@ async def test_a_file_of_unknown_size_is_read_to_its_end(mountpoint: str) -> Non
         data = await client((Path(mountpoint) / "f").read_bytes)
 
     assert data == b"z" * 300_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+async def test_modes_are_checked_unless_the_store_does_it(
+    disk: Path, mountpoint: str
+) -> None:
+    (disk / "secret").write_bytes(b"x")
+    (disk / "secret").chmod(0o600)
+
+    class Checking(Mirror):
+        def access(self, path: str, mask: int) -> None:
+            pass
+
+    def read_as_somebody() -> int:
+        command = ["cat", "secret"]
+        done = subprocess.run(command, cwd=mountpoint, user=12, capture_output=True)
+        return done.returncode
+
+    codes = []
+    for kind in Mirror, Checking:
+        filesystem = PathFilesystem(kind(disk))
+        options = MountOptions(allow_other=True)
+        async with mount(filesystem, mountpoint, options, strict=True):
+            codes.append(await client(read_as_somebody))
+
+    assert codes == [1, 0]
 
 
 async def test_a_store_that_only_reads_is_a_read_only_filesystem(

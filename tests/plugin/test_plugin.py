@@ -155,6 +155,31 @@ def test_a_disk_is_there_for_tests_of_every_kind(pytester: pytest.Pytester) -> N
 
 
 @pytest.mark.mount
+def test_programs_on_the_disk_are_started_in_its_directories(
+    pytester: pytest.Pytester,
+) -> None:
+    """Python must not hold its lock until exec(2): before 3.11.4 it did."""
+    pytester.makepyfile("""
+        import subprocess
+
+        def test_start(disk):
+            (disk / "sub").mkdir()
+            script = disk / "sub" / "script"
+            script.write_text("#!/bin/sh\\npwd\\n")
+            script.chmod(0o755)
+            disk.power_cut(keep=lambda change: True)
+
+            done = subprocess.run([script], cwd=disk / "sub", capture_output=True)
+
+            assert done.stdout.decode() == f"{disk / 'sub'}\\n"
+            disk.delay(["lookup", "getattr", "open", "read"], 0.01)
+            assert subprocess.run([script], cwd=disk / "sub").returncode == 0
+    """)
+
+    run(pytester).assert_outcomes(passed=1)
+
+
+@pytest.mark.mount
 def test_a_failing_test_shows_requests_and_operations(
     pytester: pytest.Pytester,
 ) -> None:

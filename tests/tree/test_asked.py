@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from triofuse import AskedDirectory, Directory, File, FuseError, Node, Stat, Tree
 from triofuse.testing import open_kernel
+from triofuse.wire.opcodes import NotifyCode
 
 
 @attrs.define
@@ -62,7 +63,7 @@ class Record(File):
         self.store.dropped.append(self.row.id)
 
     @asynccontextmanager
-    async def open(self, flags: int) -> AsyncIterator[None]:  # type: ignore[override]
+    async def open(self, flags: int) -> AsyncIterator[None]:
         self.store.opened.append("opened")
         yield
         self.store.opened.append("closed")
@@ -234,7 +235,7 @@ async def test_an_open_file_is_a_context_until_it_is_released(store: Store) -> N
         assert store.opened == ["opened"]
         assert await kernel.read(entry.nodeid, opened.fh, 0, 10) == b"aaa"
         await kernel.release(entry.nodeid, opened.fh)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
 
     assert store.opened == ["opened", "closed"]
 
@@ -265,3 +266,34 @@ async def test_a_move_between_stores_is_another_device(store: Store) -> None:
             await kernel.rename(folder.nodeid, "a", memory.nodeid, "a")
 
     assert raised.value.errno == errno.EXDEV
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "late"), None])
+async def test_a_store_is_asked_again_after_a_change_that_failed(
+    error: OSError | None, store: Store
+) -> None:
+    class Unsure(Folder):
+        async def make(self, name: str, new: Stat, target: str | None) -> Node:
+            await super().make(name, new, target)  # done, but ...
+            if error is not None:
+                raise error
+            await trio.sleep_forever()
+            raise AssertionError
+
+    tree = Tree(Unsure(store))
+
+    async with open_kernel(tree) as kernel:
+        assert not (await kernel.lookup(1, "new")).nodeid
+        with trio.move_on_after(0.1):
+            with pytest.raises(OSError):
+                await kernel.create(1, "new", os.O_RDWR)
+        await tree.told()
+        await kernel.getattr(1)
+        told = [kernel.notifications.receive_nowait() for _ in range(2)]
+
+        assert (await kernel.lookup(1, "new")).nodeid
+
+    assert {one.code for one in told} == {
+        NotifyCode.INVAL_ENTRY,
+        NotifyCode.INVAL_INODE,
+    }

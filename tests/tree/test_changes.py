@@ -239,3 +239,36 @@ async def test_what_cannot_be_changed_is_a_read_only_filesystem() -> None:
             with pytest.raises(OSError) as raised:
                 await call()
             assert raised.value.errno == errno.EROFS
+
+
+async def test_a_removed_directory_has_no_links_whatever_is_done_in_it() -> None:
+    root = Directory({"d": Directory({"e": {}}, writable=True)}, writable=True)
+    inner = root["d"]
+    assert isinstance(inner, Directory)
+
+    async with open_kernel(Tree(root)) as kernel:
+        entry = await kernel.lookup(1, "d")
+        del root["d"]
+        await kernel.rename(entry.nodeid, "e", 1, "e")
+        links = (await kernel.getattr(entry.nodeid)).nlink, inner.stat.nlink
+        root_links = (await kernel.getattr(1)).nlink
+
+    assert links == (0, 0)
+    assert root_links == 3
+
+
+async def test_two_nodes_of_one_key_in_memory_are_hard_links() -> None:
+    root = Directory({"a": File("old", key=7)})
+
+    async with open_kernel(Tree(root)) as kernel:
+        before = await kernel.lookup(1, "a")
+        root["b"] = File("newer", key=7)
+        entries = [await kernel.lookup(1, name) for name in "ab"]
+        opened = await kernel.open(before.nodeid, os.O_RDONLY)
+        data = await kernel.read(before.nodeid, opened.fh, 0, 10)
+        del root["a"]
+        after = await kernel.getattr(before.nodeid)
+
+    assert {entry.nodeid for entry in entries} == {before.nodeid}
+    assert {(entry.attr.size, entry.attr.nlink) for entry in entries} == {(5, 2)}
+    assert (data, after.nlink) == (b"newer", 1)

@@ -12,6 +12,7 @@ from triofuse.filesystem.flags import InitFlags
 from triofuse.wire.control import CONTROL
 from triofuse.wire.decode import Decoder
 from triofuse.wire.errors import ProtocolError
+from triofuse.wire.opcodes import Opcode
 from triofuse.wire.operations import operations_for
 
 each_older = pytest.mark.parametrize("older", OLDER, ids=lambda o: str(o.golden))
@@ -46,3 +47,11 @@ def test_other_requests_look_the_same_in_all_protocols(
     rows = operations_for(minor, InitFlags.SETXATTR_EXT)
 
     assert rows[golden.opcode].decode(golden.message) == golden.request
+
+
+def test_a_setxattr_that_was_made_before_init_has_the_old_layout() -> None:
+    """The kernel chooses the layout before it waits for INIT: fuse_setxattr()."""
+    short = next(o for o in OLDER if o.golden.opcode == Opcode.SETXATTR)
+    rows = operations_for(45, InitFlags.SETXATTR_EXT)
+
+    assert rows[Opcode.SETXATTR].decode(short.golden.message) == short.golden.request

@@ -1,32 +1,28 @@
-"""Plain functions in threads: `Threads` and `blocking`.
+"""Plain functions in threads: `Threads`.
 
 The law: a caller that is cancelled continues at once.  Its thread runs to the end, and
 keeps its place until then.
 
-To wake the event loop costs 80 us, to wait for a thread 20.  So the caller waits for a
+To wake the event loop costs 80 us, to wait for a thread 20.  So a caller may wait for a
 short moment in the loop's own thread, where that has been worth it before.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
-from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
 
 import attrs
 import trio
 
-__all__ = ["Outcome", "Settle", "Threads", "blocking"]
+__all__ = ["Outcome", "Patience", "Settle", "Threads"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-S = TypeVar("S")
-C = TypeVar("C", bound=type)
-
-#: Seconds that the loop waits for a function that may return at once.
+#: Seconds that the loop waits for a function that may return at once: if nothing else
+#: runs, and otherwise.
+_ALONE = 0.001
 _MOMENT = 0.0001
 
 #: So many functions may return within that moment before the loop goes round.
@@ -39,7 +35,7 @@ _BACK_OFF_MOST = 256
 _DEFAULT_LIMIT = 40
 
 
-@attrs.frozen
+@attrs.define
 class Outcome:
     """The result of a function, or its exception.
 
@@ -65,6 +61,45 @@ Settle = Callable[[Outcome], Any]
 
 
 @attrs.define(eq=False)
+class Patience:
+    """Whether it is worth it to wait for a moment for a function to return.
+
+    After a moment in vain the next calls do not wait, twice as many each time.
+    """
+
+    _back_off: int = 0
+    _skipped: int = 0
+
+    def is_worth_it(self) -> bool:
+        """Whether the next call is to wait."""
+        if self._skipped >= self._back_off:
+            return True
+        self._skipped += 1
+        return False
+
+    def note(self, *, in_time: bool) -> None:
+        """Note whether a call was worth it."""
+        self._back_off = 0 if in_time else min(2 * self._back_off + 1, _BACK_OFF_MOST)
+        self._skipped = 0
+
+
+class _NoPatience(Patience):
+    """Waits never."""
+
+    def is_worth_it(self) -> bool:
+        return False
+
+
+_NO_PATIENCE = _NoPatience()
+
+
+def _at_least_one(_: object, __: object, limit: int) -> None:
+    if limit < 1:
+        message = f"limit is the most threads at a time, 1 or more, not {limit}"
+        raise ValueError(message)
+
+
+@attrs.define(eq=False)
 class Threads:
     """Runs plain functions in threads, at most ``limit`` at a time.
 
@@ -75,11 +110,8 @@ class Threads:
       running: The number of functions that run.
     """
 
-    limit: int = attrs.field(default=_DEFAULT_LIMIT)
+    limit: int = attrs.field(default=_DEFAULT_LIMIT, validator=_at_least_one)
     running: int = attrs.field(default=0, init=False)
-    #: Calls that are not to wait for a moment, and how many did not.
-    _back_off: int = attrs.field(default=0, init=False, repr=False)
-    _skipped: int = attrs.field(default=0, init=False, repr=False)
     #: Functions that have returned at once, since the loop last went round.
     _quick: int = attrs.field(default=0, init=False, repr=False)
     _waiting: trio.lowlevel.ParkingLot = attrs.field(
@@ -89,24 +121,20 @@ class Threads:
         factory=trio.lowlevel.ParkingLot, init=False, repr=False
     )
 
-    @limit.validator
-    def _check_limit(self, _: object, limit: int) -> None:
-        if limit < 1:
-            message = f"limit is the most threads at a time, 1 or more, not {limit}"
-            raise ValueError(message)
-
     async def run(
         self,
         function: Callable[..., Any],
         *arguments: Any,
         settle: Settle | None = None,
+        begin_anyway: bool = False,
+        patience: Patience = _NO_PATIENCE,
     ) -> Any:
         """Call a function in a thread and return its result.
 
         A cancelled caller continues at once, with `trio.Cancelled`.  The function runs
         to the end; its result is dropped.
 
-        If the function returns within 0.1 ms, this is mostly no checkpoint.
+        If the function returns within 1 ms, this may be no checkpoint.
 
         Args:
           function: The function.  It sees the caller's context variables.
@@ -115,33 +143,35 @@ class Threads:
           settle: Is called once, in trio's thread, when the function has ended, also
             if the caller was cancelled meanwhile or before the function began.  What
             it returns or raises is the result.
+          begin_anyway: Begin also if the caller is cancelled already, except if all
+            places are taken.
+          patience: Whether to wait for a moment in the event loop's thread: one for
+            each function.  Default: do not wait.
         """
-        try:
-            await self._take_place()
-        except BaseException as exc:
-            if settle is not None:
-                settle(Outcome(error=exc))
-            raise
-        call = _Call(self, settle, trio.lowlevel.current_trio_token(), copy_context())
-        if self._skipped < self._back_off:
-            self._skipped += 1
-            call.start(function, arguments, quick=False)
+        if self.running >= self.limit or not begin_anyway:
+            try:
+                await self._take_place()
+            except BaseException as exc:
+                if settle is not None:
+                    settle(Outcome(None, exc))
+                raise
         else:
-            call.start(function, arguments, quick=True)
-            if call.returns_within(_MOMENT):
-                self._back_off = self._skipped = 0
-                await self._yield_at_times()
-                return call.end_at_once()
-            self._back_off = min(2 * self._back_off + 1, _BACK_OFF_MOST)
-            self._skipped = 0
+            self.running += 1
+        call = _Call(self, settle)
+        if not patience.is_worth_it():
+            call.expect_late()
+            call.start(function, arguments)
+        else:
+            call.start(function, arguments)
+            in_time = call.returns_within(_ALONE if self.running == 1 else _MOMENT)
+            patience.note(in_time=in_time)
+            if in_time:
+                self._quick += 1
+                if self._quick >= _QUICK_MOST:
+                    self._quick = 0
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                return call.result()
         return await trio.lowlevel.wait_task_rescheduled(call.let_go)
-
-    async def _yield_at_times(self) -> None:
-        """Have other tasks run if many functions have returned at once."""
-        self._quick += 1
-        if self._quick >= _QUICK_MOST:
-            self._quick = 0
-            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _take_place(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -149,6 +179,11 @@ class Threads:
             self.running += 1
         else:
             await self._waiting.park()  # until a place is handed over
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further function would have to wait."""
+        return self.running >= self.limit
 
     async def wait_idle(self) -> None:
         """Wait until no function runs."""
@@ -162,50 +197,47 @@ class Threads:
             self._waiting.unpark()
             return
         self.running -= 1
-        if not self.running:
+        if not self.running and self._idle:
             self._idle.unpark_all()
 
 
-@attrs.define(eq=False)
 class _Call:
     """A function in a thread, and the task that waits for it."""
 
-    threads: Threads
-    settle: Settle | None
-    token: trio.lowlevel.TrioToken
-    context: Context
-    task: trio.lowlevel.Task | None = attrs.field(
-        factory=trio.lowlevel.current_task, init=False
-    )
-    done: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    #: One claim, which the thread or the caller takes, whoever is first.
-    claims: list[None] = attrs.field(factory=list, init=False)
-    outcome: Any = attrs.field(default=None, init=False)
+    __slots__ = ("claims", "done", "outcome", "settle", "task", "threads", "token")
 
-    def start(
-        self,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        *,
-        quick: bool,
-    ) -> None:
-        """Start the thread; ``quick`` says that `returns_within` follows."""
+    def __init__(self, threads: Threads, settle: Settle | None) -> None:
+        self.threads = threads
+        self.settle = settle
+        #: One claim, which the thread or the caller takes, whoever is first.
+        self.claims = [None]
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.outcome: Any = None
+        self.task: trio.lowlevel.Task | None = None
+        self.token: trio.lowlevel.TrioToken | None = None
+
+    def start(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Start the thread."""
         for argument in arguments:
             if type(argument) is memoryview:
                 arguments = tuple(map(_kept, arguments))
                 break
-        if quick:
-            self.done.acquire()
-            self.claims.append(None)
-        work = functools.partial(self.context.run, function, *arguments)
+        work = functools.partial(copy_context().run, function, *arguments)
         trio.lowlevel.start_thread_soon(work, self.deliver, "triofuse store")
+
+    def expect_late(self) -> bool:
+        """Have the thread wake the loop; False if it has returned already."""
+        self.task = trio.lowlevel.current_task()
+        self.token = trio.lowlevel.current_trio_token()
+        return self._claim()
 
     def returns_within(self, seconds: float) -> bool:
         """Wait for a moment; return whether the function has returned."""
         if self.done.acquire(timeout=seconds):
             return True
-        if self._claim():
-            return False  # from now on the thread wakes the loop
+        if self.expect_late():
+            return False
         self.done.acquire()  # it returns this very moment
         return True
 
@@ -217,14 +249,15 @@ class _Call:
             return False
         return True
 
-    def end_at_once(self) -> Any:
-        """Settle, and return the result or raise the exception."""
+    def result(self) -> Any:
+        """Return the result or raise the exception, of a function that has returned."""
         self.threads.give_back()
-        if self.settle is not None:
-            return self._settled(self.outcome).unwrap()
-        return self.outcome.unwrap()
+        if self.settle is None:
+            return self.outcome.unwrap()
+        return self.settle(_with_caller(self.outcome, awaited=True))
 
     def let_go(self, _: Callable[[], object]) -> trio.lowlevel.Abort:
+        """Do without the caller."""
         self.task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -234,119 +267,34 @@ class _Call:
         if self._claim():
             self.done.release()
             return
+        assert self.token is not None
         try:
-            self.token.run_sync_soon(self.end, outcome)
+            self.token.run_sync_soon(self.end)
         except trio.RunFinishedError:
             self.threads.running -= 1
 
-    def end(self, outcome: Any) -> None:
+    def end(self) -> None:
         """Settle, and wake the task."""
         self.threads.give_back()
+        outcome: Any = self.outcome
         if self.settle is not None:
-            outcome = self._settled(outcome)
+            outcome = _with_caller(outcome, awaited=self.task is not None)
+            try:
+                outcome = Outcome(self.settle(outcome))
+            except BaseException as exc:  # noqa: BLE001  (raised in the task)
+                outcome = Outcome(None, exc)
+        wake: Callable[..., None] = trio.lowlevel.reschedule
         if self.task is not None:
-            trio.lowlevel.reschedule(self.task, outcome)
+            wake(self.task, outcome)
 
-    def _settled(self, outcome: Any) -> Any:
-        awaited = self.task is not None
-        try:
-            value = outcome.unwrap()
-        except BaseException as exc:  # noqa: BLE001  (raised in the task)
-            settled = Outcome(None, exc, awaited)
-        else:
-            settled = Outcome(value, None, awaited)
-        assert self.settle is not None
-        try:
-            return Outcome(self.settle(settled))
-        except BaseException as exc:  # noqa: BLE001  (raised in the task)
-            return Outcome(None, exc)
+
+def _with_caller(outcome: Any, *, awaited: bool) -> Outcome:
+    """Return trio's outcome as one that knows of its caller."""
+    try:
+        return Outcome(outcome.unwrap(), None, awaited)
+    except BaseException as exc:  # noqa: BLE001  (raised in the task)
+        return Outcome(None, exc, awaited)
 
 
 def _kept(argument: Any) -> Any:
     return bytes(argument) if type(argument) is memoryview else argument
-
-
-_default_threads = Threads()
-
-
-@overload
-def blocking(method: C, /) -> C: ...
-@overload
-def blocking(
-    method: Callable[Concatenate[S, P], T], /
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]: ...
-@overload
-def blocking(*, threads: Threads) -> _Blocking: ...
-def blocking(method: Any = None, /, *, threads: Threads = _default_threads) -> Any:
-    """Have a plain method run in a thread, so that it may block.
-
-    The result is an async method.  Its caller can be cancelled and continues at once;
-    the thread runs to the end::
-
-        class Row(triofuse.File):
-            @triofuse.blocking
-            def read(self, size: int, offset: int) -> bytes:
-                return self.database.read(self.key, size, offset)
-
-    Before a class it stands for all of its plain methods that override async ones.
-
-    Args:
-      method: The method, or the class.
-      threads: How many run at a time, for all methods with the same object:
-        ``one = Threads(1)`` and ``@blocking(threads=one)``.  The default is 40 for
-        the whole program.
-    """
-    if method is None:
-        return _Blocking(threads)
-    return _Blocking(threads)(method)
-
-
-@attrs.frozen
-class _Blocking:
-    """The decorator `blocking` with its threads."""
-
-    threads: Threads
-
-    @overload
-    def __call__(self, method: C, /) -> C: ...
-    @overload
-    def __call__(
-        self, method: Callable[Concatenate[S, P], T], /
-    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]: ...
-    def __call__(self, method: Any, /) -> Any:
-        if isinstance(method, type):
-            return self._class(method)
-        _check_plain(method)
-        run = self.threads.run
-
-        @functools.wraps(method)
-        async def in_thread(*arguments: Any, **keywords: Any) -> Any:
-            function = functools.partial(method, **keywords) if keywords else method
-            return await run(function, *arguments)
-
-        return in_thread
-
-    def _class(self, cls: type) -> type:
-        for name, function in list(vars(cls).items()):
-            inherited = [getattr(base, name, None) for base in cls.__mro__[1:]]
-            if (
-                inspect.isfunction(function)
-                and not inspect.iscoroutinefunction(function)
-                and any(map(inspect.iscoroutinefunction, inherited))
-            ):
-                setattr(cls, name, self(function))
-        return cls
-
-
-def _check_plain(method: object) -> None:
-    """Raise TypeError for what cannot run in a thread."""
-    name = getattr(method, "__name__", repr(method))
-    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
-        message = f"{name}() is async; @blocking is for plain methods: write 'def'"
-        raise TypeError(message)
-    if inspect.isgeneratorfunction(method):
-        message = f"{name}() has a yield: it would run in no thread; return a list"
-        raise TypeError(message)
-    if not callable(method):
-        message = f"@blocking is put before a method or a class, not {name}"
-        raise TypeError(message)

@@ -36,12 +36,11 @@ libfuse: ATOMIC_O_TRUNC, and READDIRPLUS for all listings.
 * ``main(min_tasks)`` has no effect.  Tasks are started when they are needed; with
   ``max_tasks=1`` handlers do not overlap, except that of ``forget``.
 * ``forget`` gets the nodes of one or more FORGET messages, a moment later.
-* The root's attributes are asked for before the first client.
 * A reply that the kernel would refuse is logged with the reason, and the caller gets EIO:
   more bytes than ``read`` was asked for, a mode without file type.
 * ``st_birthtime_ns`` is kept and copied, but Linux has no place for it.
-* In asyncio, trio runs as a guest of the loop: every request costs two turns of it.
+* In asyncio, trio runs as a guest of the loop, and a request takes longer than in trio.
 
 To go further, subclass `triofuse.Filesystem`: handlers are cancelled when their caller is
-killed, there are more operations, and a request costs about half.
+killed, and there are more operations.
 """

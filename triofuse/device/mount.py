@@ -33,9 +33,17 @@ from triofuse.device.options import MountOptions
 from triofuse.device.readahead import set_readahead
 from triofuse.device.unmounting import unmount, unmount_copies
 
-__all__ = ["Mount", "mount_filesystem", "mount_sync"]
+__all__ = [
+    "INHERITED",
+    "Mount",
+    "adopt",
+    "make_mount",
+    "mount_filesystem",
+    "start_thread",
+]
 
-_INHERITED = re.compile(r"/dev/fd/([0-9]+)")
+#: A descriptor of /dev/fuse that is mounted already.
+INHERITED = re.compile(r"/dev/fd/([0-9]+)")
 
 #: FUSE_MINOR of the misc devices, in linux/miscdevice.h.
 _FUSE_DEVICE = os.makedev(10, 229)
@@ -96,7 +104,7 @@ class Mount:
         await thread.run(self._unmount, abandon=True)
         thread.close()
         if namespace() not in {thread.namespace, ""}:  # unshare(2) has copied the mount
-            here = _start_thread(self.path)
+            here = start_thread(self.path)
             await here.run(functools.partial(_unmount_copies, entry), abandon=True)
             here.close()
         return None
@@ -146,7 +154,7 @@ class Mount:
     def _own_thread(self) -> MountThread:
         """Return the mount thread; a new one after fork(2), which copies no threads."""
         if self._thread is None:
-            self._thread = _start_thread(self.path)
+            self._thread = start_thread(self.path)
         return self._thread
 
     def abandon(self) -> None:
@@ -224,49 +232,6 @@ def _note_forks() -> None:
 os.register_at_fork(after_in_parent=_note_forks)
 
 
-def mount_sync(
-    mountpoint: str | os.PathLike[str], options: MountOptions | None = None
-) -> Mount:
-    """Mount without an event loop; serve the mount afterwards with `triofuse.mount`.
-
-    The program may fork before it serves: the process that serves owns the mount.  If
-    nobody serves it, it is unmounted when the program exits, or by
-    ``Mount.unmount_sync``.
-
-    Args:
-      mountpoint: An existing directory, or a file if the filesystem's root is one.
-      options: The mount options.
-
-    Raises:
-      MountError: The mount failed; nothing is mounted.
-
-    Source: mount(2), fusermount3(1).
-    """
-    options = options or MountOptions()
-    path = os.fspath(mountpoint)
-    if inherited := _INHERITED.fullmatch(path):
-        return _adopt(path, int(inherited[1]), options)
-    place = Mountpoint(path)
-    made: list[Mount] = []
-    try:
-        place.open(clear_stale=options.clear_stale)
-        thread = _start_thread(place.path)
-
-        def mount() -> None:
-            made.append(_mount(place, options, thread, watched=False))
-
-        try:
-            thread.run_sync(mount, timeout=None)
-        except BaseException:  # KeyboardInterrupt: the thread may still be at it
-            thread.submit(lambda: made[0].undo_here())
-            thread.close()
-            raise
-    finally:
-        place.close()
-    made[0].device.is_inherited = True
-    return made[0]
-
-
 async def mount_filesystem(
     mountpoint: str | os.PathLike[str], options: MountOptions
 ) -> Mount:
@@ -289,9 +254,9 @@ async def mount_filesystem(
       MountError: The mount failed; nothing is mounted.
     """
     path = os.fspath(mountpoint)
-    if inherited := _INHERITED.fullmatch(path):
+    if inherited := INHERITED.fullmatch(path):
         await trio.lowlevel.checkpoint()
-        return _adopt(path, int(inherited[1]), options)
+        return adopt(path, int(inherited[1]), options)
     place = Mountpoint(path)
     look = functools.partial(place.open, clear_stale=options.clear_stale)
     try:
@@ -299,8 +264,8 @@ async def mount_filesystem(
         # exhausted the default limiter.
         limiter = trio.CapacityLimiter(1)
         await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=limiter)
-        thread = _start_thread(place.path)
-        mount = functools.partial(_mount, place, options, thread)
+        thread = start_thread(place.path)
+        mount = functools.partial(make_mount, place, options, thread)
         try:
             return await thread.run(mount, abandon=False)
         except BaseException:
@@ -310,7 +275,8 @@ async def mount_filesystem(
         place.close()
 
 
-def _start_thread(path: str) -> MountThread:
+def start_thread(path: str) -> MountThread:
+    """Start the thread for a mount; its errors name the mountpoint."""
     try:
         return MountThread.start()
     except RuntimeError as exc:
@@ -319,13 +285,14 @@ def _start_thread(path: str) -> MountThread:
         raise MountError(exc.errno or errno.EIO, path, "unshare(2)") from None
 
 
-def _mount(
+def make_mount(
     place: Mountpoint,
     options: MountOptions,
     thread: MountThread,
     *,
     watched: bool = True,
 ) -> Mount:
+    """Mount, in a mount thread; ``watched``: start the ``auto_unmount`` process."""
     watched = watched and options.auto_unmount
     watcher = Watcher.start(place.path) if watched else None
     try:
@@ -344,7 +311,8 @@ def _mount(
     )
 
 
-def _adopt(path: str, fd: int, options: MountOptions) -> Mount:
+def adopt(path: str, fd: int, options: MountOptions) -> Mount:
+    """Take over an inherited descriptor of a mount."""
     try:
         status = os.fstat(fd)
     except OSError as exc:

@@ -62,6 +62,9 @@ ext4 does by default, which forgives a rename onto another file without fsync;
 filesystem without a journal.  A program that is right for the first is right for all but
 the last.  `Disk.power_cut` cuts once; by default it keeps what was promised and no more.
 
+Programs that map files (SQLite in WAL mode, LMDB) must run in another process than the
+test: munmap(2) waits for the disk, and Python holds its lock meanwhile.
+
 What it cannot see: sync(2), which the kernel does not tell a FUSE filesystem (call
 `Disk.sync`); times; and the order in which a program's mmap(2) reaches a real disk
 before msync(2).

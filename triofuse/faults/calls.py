@@ -1,7 +1,7 @@
 """The table of functions through which all operations go, and what it sees of names.
 
 The law: the session binds the methods of a filesystem once, at the mount.  So each of
-them is a switch that looks into the table at every call.
+them looks into the table at every call.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from typing import Any, Final
 
+import attrs
 import trio
 
 from triofuse.faults.names import OPERATIONS
@@ -49,6 +50,7 @@ class Calls:
 
     Attributes:
       paths: Where nodes were seen.
+      table: What does each operation at this moment.
     """
 
     def __init__(self, inner: Filesystem) -> None:
@@ -59,21 +61,12 @@ class Calls:
                 method = getattr(inner, name)
                 seen = _SEEING.get(name)
                 self._inner[name] = seen(self.paths, method) if seen else method
-        self._table = dict(self._inner)
+        self.table = dict(self._inner)
         self._forget = inner.forget
-
-    def switch(self, name: str) -> Method:
-        """Return a method that does what the table says at each call."""
-        table = self._table
-
-        def call(request: Any) -> Awaitable[Any]:
-            return table[name](request)
-
-        return call
 
     def forget(self, request: r.Forget) -> None:
         """Take lookups off a node."""
-        self.paths.forget(request.nodeid, request.nlookup)
+        self.paths.forget(request.nodeid)
         self._forget(request)
 
     def set(
@@ -91,6 +84,8 @@ class Calls:
             method = inner
             if ruled & _NAMES and name in _ENTRIES | {"getattr", "statx", "setattr"}:
                 method = _changed(method, _uncached)
+            if ruled & _NAMES and name == "readdirplus":
+                method = _changed(method, _uncached_listing)
             if name in _OPENING and (log or ruled & {"read", "flush"}):
                 clear = int(OpenFlags.NOFLUSH)
                 if "read" in ruled:
@@ -99,7 +94,7 @@ class Calls:
                 method = _changed(method, _opener(clear, added))
             if log or name in ruled:
                 method = _bound(rules, name, method)
-            self._table[name] = method
+            self.table[name] = method
 
     # --- Paths
 
@@ -127,9 +122,8 @@ class Calls:
     async def drop_caches(self, notifier: Notifier) -> None:
         """Have the kernel drop data, attributes and names."""
         try:
-            for nodeid in self.paths.nodes():
+            for nodeid, (directory, name) in list(self.paths.places.items()):
                 await notifier.inval_inode(nodeid)
-            for directory, name in self.paths.names():
                 await notifier.expire_entry(directory, name)
         except trio.EndOfChannel:
             pass  # unmounted
@@ -170,13 +164,24 @@ def _uncached(value: Any) -> Any:
     """Have the kernel ask again for names and attributes each time."""
     if isinstance(value, tuple):
         return (_uncached(value[0]), value[1])
-    value = copy.copy(value)
-    if isinstance(value, Entry):
-        value.entry_valid = 0
-        value.attr = _uncached(value.attr)
-    elif isinstance(value, FileAttr):
-        value.attr_valid = 0
+    if isinstance(value, Entry):  # made anew: one that is kept may be encoded already
+        attr = _uncached(value.attr)
+        return Entry(attr, value.nodeid, value.generation, entry_valid=0)
+    if isinstance(value, FileAttr):
+        return attrs.evolve(value, attr_valid=0)
     return value
+
+
+def _uncached_listing(listing: Any) -> Any:
+    """Do likewise for what a listing tells of names."""
+
+    def change(one: DirEntry) -> DirEntry:
+        entry = None if one.entry is None else _uncached(one.entry)
+        return DirEntry(one.name, one.ino, one.mode, one.offset, entry)
+
+    if isinstance(listing, AsyncIterable):
+        return (change(one) async for one in listing)
+    return (change(one) for one in listing)
 
 
 # --- What operations tell of names
@@ -218,15 +223,6 @@ def _seeing_rename(paths: Paths, method: Method) -> Method:
     return call
 
 
-def _seeing_removal(paths: Paths, method: Method) -> Method:
-    async def call(request: Any) -> Any:
-        value = await method(request)
-        paths.removed(request.nodeid, request.name)
-        return value
-
-    return call
-
-
 def _seeing_listing(paths: Paths, method: Method) -> Method:
     async def call(request: r.Readdirplus) -> Any:
         listing = await method(request)
@@ -240,9 +236,11 @@ def _seeing_listing(paths: Paths, method: Method) -> Method:
 def _noted(
     paths: Paths, directory: int, listing: Iterable[DirEntry]
 ) -> Iterator[DirEntry]:
+    saw = paths.saw
     for one in listing:
-        if one.entry is not None:
-            paths.saw(directory, one.name, one.entry)
+        entry = one.entry
+        if entry is not None:
+            saw(directory, one.name, entry)
         yield one
 
 
@@ -264,7 +262,5 @@ _SEEING: Final[dict[str, Callable[[Paths, Method], Method]]] = {
     "link": _seeing_link,
     "rename": _seeing_rename,
     "rename2": _seeing_rename,
-    "unlink": _seeing_removal,
-    "rmdir": _seeing_removal,
     "readdirplus": _seeing_listing,
 }

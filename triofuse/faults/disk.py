@@ -10,20 +10,22 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Unpack
 
+import trio
+
 from triofuse.background import BackgroundMount
 from triofuse.device.options import MountOptions
 from triofuse.faults.conditions import Conditions
 from triofuse.faults.crash import Crash
 from triofuse.faults.events import Event, Mark
 from triofuse.faults.faults import Faults
-from triofuse.faults.image import Image
+from triofuse.faults.image import ROOT, Image
 from triofuse.faults.journal import Journal
 from triofuse.faults.models import POSIX, Model
 from triofuse.faults.recorder import Recorder
 from triofuse.faults.rule import Action, Call, Proceed, Rule
 from triofuse.faults.states import random_state, states
 from triofuse.faults.trees import image_of, tree_of
-from triofuse.filesystem.errors import FuseError
+from triofuse.filesystem.errors import CapabilityError, FuseError
 from triofuse.session.session import SessionOptions
 from triofuse.tree.directory import Child, Directory
 from triofuse.tree.file import File
@@ -50,16 +52,18 @@ class Disk(Faults):
 
     Args:
       content: What is on it from the start, as for `Directory`.
-      size: Its size, bytes.  Default: half of the memory.
+      size: Its size, bytes.
     """
 
     def __init__(
-        self, content: dict[str, Child] | None = None, *, size: int | None = None
+        self, content: dict[str, Child] | None = None, *, size: int = 1 << 30
     ) -> None:
         self._size = size
         self._mount: BackgroundMount | None = None
         self._crash: Crash | None = None
         self._dead = False
+        self._first = 0
+        self._running = trio.CancelScope()
         given = Tree(Directory(content, writable=True), size=size)
         # What is given may be read-only nodes; a disk has files like any others.
         super().__init__(self._recorded(tree_of(image_of(given), size)), log=True)
@@ -68,6 +72,13 @@ class Disk(Faults):
         self._tree = tree
         self.journal = Journal(image_of(tree))
         return Recorder(tree, self.journal)
+
+    async def run(self) -> None:
+        """Run what the tree needs, for as long as it is this one."""
+        while True:
+            with trio.CancelScope() as self._running:
+                await self._tree.run()
+                await trio.sleep_forever()
 
     # --- Where it is
 
@@ -180,7 +191,9 @@ class Disk(Faults):
         return self._rule("power cut", operation, cut, conditions)
 
     async def _ruled(self, name: str, request: Any, inner: Any) -> Any:
-        if self._dead:
+        if self._dead or 1 < request.nodeid < self._first:
+            if name in {"release", "releasedir"}:
+                return None
             raise FuseError(errno.EIO)
         return await super()._ruled(name, request, inner)
 
@@ -251,25 +264,53 @@ class Disk(Faults):
         events = self.journal.events[start:]
         complete = base.after(model.pending(events).records)
         random, seen = Random(seed), set()
-        try:
-            for step in range(len(events) + 1):
-                last, marks = _story(events, step)
-                pending = model.pending(events[:step])
-                for chosen in states(pending, limit, random):
-                    image = base.after(pending.chosen(chosen))
-                    key = (image.digest(), marks)
-                    if key in seen:
-                        continue
+        self._restart(base)  # what the program left open is dead
+        for step in range(len(events) + 1):
+            last, marks = _story(events, step)
+            pending = model.pending(events[:step])
+            for chosen in states(pending, limit, random):
+                image = base.after(pending.chosen(chosen))
+                key = (image.digest(), marks)
+                if key not in seen:
                     seen.add(key)
                     self._crash = Crash.of(
                         step, last, marks, model, pending, chosen, image
                     )
-                    self._restart(image)
+                    self._exchange(image)
                     yield self._crash
-        except GeneratorExit:  # the check failed: leave the state for who looks at it
-            raise
         self._crash = None
-        self._restart(complete)
+        self._exchange(complete)
+
+    def _exchange(self, image: Image) -> None:
+        """Do as `_restart`, but 20 times faster: the mount stays, all in it is new."""
+        mount = self._mount
+        if mount is None or mount.thread is None:
+            self._restart(image)
+            return
+        try:
+            mount.run(self._exchange_tree, image)
+        except CapabilityError:  # before Linux 6.16
+            self._restart(image)
+
+    async def _exchange_tree(self, image: Image) -> None:
+        """Serve another tree, whose inodes have numbers that were never in use.
+
+        The kernel looks all names up again, so it finds nothing that it has cached.
+        """
+        notifier, old = self.notifier, self._tree
+        await notifier.inc_epoch()
+        self.journal.open = False
+        self.clear()
+        self._first = 1 + next(old._numbers)  # noqa: SLF001  (as in trees.py)
+        tree = tree_of(image, self._size, self._first)
+        self._connect(self._recorded(tree))
+        self.notifier = notifier
+        assert self._config is not None
+        await tree.init(self._config)
+        self._running.cancel()
+        await old.destroy()
+        await notifier.inc_epoch()
+        await notifier.inval_inode(ROOT)
 
     def _restart(self, image: Image) -> None:
         """Put an image in place of what there is, and mount it where it was."""
@@ -279,7 +320,7 @@ class Disk(Faults):
         if mount is not None:
             mount.stop(abort=True)
         self.clear()
-        self._dead = False
+        self._dead, self._first = False, 0
         self._connect(self._recorded(tree_of(image, self._size)))
         if mount is not None and mounted:
             mount.start()

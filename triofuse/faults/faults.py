@@ -26,11 +26,12 @@ from triofuse.faults.rule import Action, Call, Rule
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.filesystem import Filesystem, implements
 from triofuse.filesystem.layer import Layer
+from triofuse.filesystem.requests import Forget
 
 __all__ = ["Faults"]
 
 #: Seconds to wait until the kernel has dropped its caches.
-_DROPPED_WITHIN: Final = 2.0
+_DROPPED_WITHIN: Final = 10.0
 
 
 class Faults(Layer):
@@ -63,6 +64,7 @@ class Faults(Layer):
         self._logging = log
         self._token: trio.lowlevel.TrioToken | None = None
         self._loop = 0
+        self._config: KernelConfig | None = None
         self._connect(inner)
 
     def _connect(self, inner: Filesystem) -> None:
@@ -74,16 +76,28 @@ class Faults(Layer):
                 continue  # a subclass does it
             method = getattr(inner, name)
             if name == "forget":
-                method = self._calls.forget
+                method = self._forget
             elif name in OPERATIONS and implements(inner, name):
-                method = self._calls.switch(name)
+                method = self._switch(name)
             setattr(self, name, method)
         self._update()
+
+    def _switch(self, name: str) -> Callable[[Any], Awaitable[Any]]:
+        """Return a method that does what the table says at each call."""
+
+        def call(request: Any) -> Awaitable[Any]:
+            return self._calls.table[name](request)
+
+        return call
+
+    def _forget(self, request: Forget) -> None:
+        self._calls.forget(request)
 
     async def init(self, config: KernelConfig) -> None:
         """Note which loop serves."""
         self._token = trio.lowlevel.current_trio_token()
         self._loop = threading.get_ident()
+        self._config = config
         await self.inner.init(config)
 
     # --- The script

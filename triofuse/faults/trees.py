@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 
 from triofuse.faults.image import ROOT, Image, Stored
@@ -15,12 +16,13 @@ from triofuse.tree.tree import Tree
 __all__ = ["image_of", "tree_of"]
 
 
-def tree_of(image: Image, size: int | None) -> Tree:
+def tree_of(image: Image, size: int | None, first: int = ROOT + 1) -> Tree:
     """Return a new tree with what is in an image.
 
     Args:
       image: The image.
       size: As for `Tree`.
+      first: The number of the first inode but the root; those below were in use.
     """
     made: dict[int, Node] = {ROOT: _node(image.nodes[ROOT])}
     waiting = [ROOT]
@@ -39,7 +41,9 @@ def tree_of(image: Image, size: int | None) -> Tree:
             elif stat.S_ISDIR(stored.mode):
                 continue  # half a rename has left two names; fsck(8) removes one
             directory[name] = made[child]
-    return Tree(made[ROOT], size=size)
+    tree = Tree(made[ROOT], size=size)
+    tree._numbers = itertools.count(first)  # noqa: SLF001  (only a disk needs it)
+    return tree
 
 
 def _node(stored: Stored) -> Node:

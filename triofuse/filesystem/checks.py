@@ -68,7 +68,8 @@ def check_filesystem(filesystem: object) -> None:
     if not isinstance(filesystem, Filesystem):
         message = (
             f"{filesystem!r:.80} is no filesystem, but of class "
-            f"{type(filesystem).__name__}; subclass triofuse.Filesystem"
+            f"{type(filesystem).__name__}; subclass triofuse.Filesystem, "
+            "or make one of nodes: triofuse.Tree(...)"
         )
         raise TypeError(message)
     name = type(filesystem).__name__

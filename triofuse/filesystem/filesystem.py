@@ -57,19 +57,16 @@ class Filesystem(Lifetime):
     pid namespace, or with ``hidepid``).  The method is cancelled after one second.
 
     Attributes:
-      interruptible: The names of more methods that any signal cancels:
-        ``{"open", "ioctl"}`` of a pipe, for example.
-      mount_options: The words of ``-o`` with which it is mounted unless who mounts it
-        says otherwise: ``"default_permissions,noatime"``.
+      interruptible: The names of more methods that any signal cancels: ``{"open"}``.
+      mount_options: Its defaults of ``-o``: ``"default_permissions,noatime"``.
       shielded: Whether methods are never cancelled.  A killed caller is answered at
         once; its method goes on, and what it returns is undone (FORGET, RELEASE).
         Until then, requests that the kernel would not send meanwhile wait.
 
     A method that is not implemented answers ENOSYS.  Each says what the kernel does
-    then; by default the caller gets "Function not implemented".
-    Methods that write answer EROFS if the class implements none of them.  If it
-    implements another, they answer EPERM (``write``: EINVAL), as mkdir(2) does on a
-    filesystem without directories.
+    then; by default the caller gets "Function not implemented".  Methods that write
+    answer EROFS if the class implements none of them.  If it implements another, they
+    answer EPERM (``write``: EINVAL), as mkdir(2) where there are no directories.
     """
 
     interruptible: frozenset[str] = frozenset()

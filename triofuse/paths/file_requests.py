@@ -51,12 +51,8 @@ class FileRequests(Names):
         method = self._methods.get("open")
         if method is None:
             return self._opened(inode, None, request.flags)
-
-        async def operation() -> Opened:
-            handle = await self._ask(method, inode, None, request.flags)
-            return self._opened(inode, handle, request.flags)
-
-        return await self._finish(method, operation, self._close)
+        note = partial(self._opened, inode, flags=request.flags)
+        return await self._open_object(method, inode, request.flags, note, self._close)
 
     def _opened(self, inode: Inode, given: object, flags: int) -> Opened:
         """Note a handle; return what the kernel is told of it."""
@@ -145,15 +141,16 @@ class FileRequests(Names):
     async def opendir(self, request: r.Opendir) -> Opened:
         """Open a directory."""
         inode, method = self._numbered[request.nodeid], self._methods["opendir"]
+        note = partial(self._opened_directory, inode, flags=request.flags)
+        return await self._open_object(
+            method, inode, request.flags, note, self._close_directory
+        )
 
-        async def operation() -> Opened:
-            given = await self._ask(method, inode, None, request.flags)
-            opened = given if isinstance(given, OpenFile) else OpenFile(given)
-            fh = next(self._fhs)
-            self._handles[fh] = Handle(inode, opened.handle, request.flags)
-            return Opened(fh, opened.flags)
-
-        return await self._finish(method, operation, self._close_directory)
+    def _opened_directory(self, inode: Inode, given: object, flags: int) -> Opened:
+        opened = given if isinstance(given, OpenFile) else OpenFile(given)
+        fh = next(self._fhs)
+        self._handles[fh] = Handle(inode, opened.handle, flags)
+        return Opened(fh, opened.flags)
 
     async def _close_directory(self, opened: Opened) -> None:
         await self._release_directory(opened.fh)
@@ -221,6 +218,9 @@ class FileRequests(Names):
         """
         handle = self._handles[request.fh]
         flush, setlk = self._methods.get("flush"), self._methods.get("setlk")
+        if setlk is None and flush is not None and not self._threads.is_full:
+            await self._ask(flush, handle.inode, None, handle.object, begin_anyway=True)
+            return
 
         async def operation() -> None:
             try:

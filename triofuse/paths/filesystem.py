@@ -67,6 +67,9 @@ class PathFilesystem(AttributeRequests, FileRequests):
     all that is below; a file that is removed while it is open stays usable until it is
     closed: it is renamed to ``.fuse_hidden...`` meanwhile.
 
+    The kernel checks modes and owners (``default_permissions``), unless the store has
+    ``access`` or who mounts says ``nodefault_permissions``.
+
     Plain methods of the store run in threads.  A caller that is killed goes at once; its
     thread runs to the end, and the kernel asks again for what it may have changed.
 
@@ -107,6 +110,8 @@ class PathFilesystem(AttributeRequests, FileRequests):
             if not any(method in self._methods for method in needed):
                 setattr(self, name, MethodType(getattr(Filesystem, name), self))
         self._writable = may_be_opened_to_write(self, Filesystem)
+        if "access" not in self._methods:  # then nobody else would check modes
+            self.mount_options = "default_permissions"
 
     async def init(self, config: KernelConfig) -> None:
         """Prepare to serve."""

@@ -124,12 +124,12 @@ class Inode:
 
     def below(self) -> Iterator[Inode]:
         """Yield the inode and all that are known below."""
-        found = [self]
+        found: list[Inode] = [self]
         while found:
             inode = found.pop()
             yield inode
             if inode.children:
-                found += inode.children.values()
+                found.extend(inode.children.values())
 
     def changed(self) -> None:
         """Note that names in this directory have changed."""

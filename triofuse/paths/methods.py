@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from triofuse.backend.threads import Patience
 from triofuse.paths.operations import PathOperations
 
 __all__ = ["Method", "methods_of"]
@@ -46,11 +47,13 @@ class Method:
       function: The method, called with all arguments of `PathOperations`.
       in_thread: Whether it is plain and runs in a thread; else it is async.
       yields: Whether it is an async generator.
+      patience: Whether it has returned at once so far.
     """
 
     function: Callable[..., Any]
     in_thread: bool = False
     yields: bool = False
+    patience: Patience = attrs.field(factory=Patience, eq=False)
 
     def using(self, function: Callable[..., Any]) -> Method:
         """Return a method that calls another function in the same way."""

@@ -20,7 +20,7 @@ from triofuse.filesystem import requests as r
 from triofuse.filesystem.config import KernelConfig
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
-from triofuse.filesystem.replies import Entry, FileAttr
+from triofuse.filesystem.replies import Entry, FileAttr, Opened
 from triofuse.paths.attributes import describe, renumbered
 from triofuse.paths.inodes import Handle, Inode, Inodes
 from triofuse.paths.methods import Method, methods_of
@@ -96,11 +96,18 @@ class Serving(Filesystem):
     async def _call(self, method: Method, *arguments: Any) -> Any:
         """Call a method of the store, in a thread if it is plain."""
         if method.in_thread:
-            return await self._threads.run(method.function, *arguments)
+            return await self._threads.run(
+                method.function, *arguments, patience=method.patience
+            )
         return await method.function(*arguments)
 
     async def _ask(
-        self, method: Method, inode: Inode, name: str | None, *arguments: Any
+        self,
+        method: Method,
+        inode: Inode,
+        name: str | None,
+        *arguments: Any,
+        begin_anyway: bool = False,
     ) -> Any:
         """Call a method with a path, which stays valid until the method returns.
 
@@ -109,6 +116,7 @@ class Serving(Filesystem):
           inode: What the path is of, or the directory of ``name``.
           name: A name in that directory; None for the inode itself.
           arguments: The further arguments.
+          begin_anyway: Call a plain one also for a caller that was killed.
         """
         uses = self._uses
         if uses.moving:
@@ -121,7 +129,12 @@ class Serving(Filesystem):
         inode.users += 1
         if method.in_thread:
             return await self._threads.run(
-                method.function, path, *arguments, settle=partial(_end_use, uses, inode)
+                method.function,
+                path,
+                *arguments,
+                settle=partial(_end_use, uses, inode),
+                begin_anyway=begin_anyway,
+                patience=method.patience,
             )
         try:
             return await method.function(path, *arguments)
@@ -129,6 +142,43 @@ class Serving(Filesystem):
             inode.users -= 1
             if uses.moving:
                 uses.wake()
+
+    async def _open_object(
+        self,
+        method: Method,
+        inode: Inode,
+        flags: int,
+        note: Callable[[object], Opened],
+        close: Callable[[Opened], Awaitable[object]],
+    ) -> Opened:
+        """Call a method that opens; what it opens for nobody is closed.
+
+        Args:
+          method: The method, called with path and flags.
+          inode: What is opened.
+          flags: The flags of open(2).
+          note: Notes a handle, and returns what the kernel is told of it.
+          close: Undoes that.
+        """
+        if not method.in_thread:
+            return note(await self._ask(method, inode, None, flags))
+        uses = self._uses
+        if uses.moving:
+            await uses.wait_for(inode)
+
+        def settle(outcome: Outcome) -> Opened:
+            uses.end(inode)
+            opened = note(outcome.unwrap())
+            if not outcome.awaited:
+                self._soon(close, opened)
+            return opened
+
+        path = inode.path_now()
+        inode.users += 1
+        opened: Opened = await self._threads.run(
+            method.function, path, flags, settle=settle, patience=method.patience
+        )
+        return opened
 
     async def _finish(
         self,

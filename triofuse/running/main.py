@@ -58,7 +58,9 @@ def main(
     The filesystem runs in the background, except with ``--foreground`` or ``--debug``.
     ``umount``, SIGINT, SIGTERM and SIGHUP end it, as of `run`.  If it cannot be mounted,
     the command fails with one line on stderr, and with the status of mount(8): 1 for a
-    wrong command line, 2 for a bug, 32 for a mount that failed.  ``--debug`` shows the traceback.
+    wrong command line, 2 for a bug, 32 for a mount that failed.  ``--debug`` shows the
+    traceback, and logs each request.  ``--trace FILE.json`` writes a time line of
+    requests and handlers, which https://ui.perfetto.dev draws.
 
     Installed as ``/sbin/mount.fuse.zip``, it serves ``mount -t fuse.zip`` and fstab(5).
     A service manager is told of start and end, by NOTIFY_SOCKET: ``Type=notify``.

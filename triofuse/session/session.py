@@ -30,9 +30,9 @@ from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.answering.handles import Handles
 from triofuse.session.answering.service import Service
 from triofuse.session.answering.statistics import SessionStatistics
-from triofuse.session.control.cleanup import CLEANUP, clean_up, destroy
+from triofuse.session.control.cleanup import clean_up, close_when_cancelled, destroy
 from triofuse.session.control.deadlines import Deadlines, limits_of
-from triofuse.session.control.ending import Ending
+from triofuse.session.control.ending import Ending, end_after
 from triofuse.session.control.life import start_life
 from triofuse.session.control.requests import Control
 from triofuse.session.control.signals import FindStanding, Signals, thread_standing
@@ -204,11 +204,9 @@ class Session:
     def finish(self, grace: float | None = None) -> None:
         """End the session; callable from any thread, and from a signal handler.
 
-        Args:
-          grace: Seconds after which running requests are cancelled; by default half a
-            second.  With ``math.inf`` no more requests are read, and the session ends
-            when the running ones are done; this is the default of a filesystem that is
-            ``shielded``.
+        ``grace`` is the time after which running requests are cancelled, by default 0.5
+        seconds.  With ``math.inf``, the default of a ``shielded`` filesystem, no more
+        requests are read, and the session ends when the running ones are done.
         """
         self._ending.finish(grace)
 
@@ -266,7 +264,15 @@ class Session:
         try:
             with requests_inherited():
                 async with trio.open_nursery() as outer:
-                    outer.start_soon(self._close_after_grace, agreement.receive_size)
+                    outer.start_soon(
+                        close_when_cancelled,
+                        self.filesystem,
+                        self.channel,
+                        self.notifier,
+                        self._table,
+                        self._limit_releases,
+                        agreement.receive_size,
+                    )
                     async with trio.open_nursery() as nursery:
                         life = self._start(nursery, agreement, handles, service)
                         refusal = await refused_root(
@@ -321,7 +327,8 @@ class Session:
             self.max_handlers,
             self.busy_poll,
         )
-        self._ending.drain = handlers.drain
+        ending, place = self._ending, shown(self.mountpoint)
+        ending.drain = handlers.drain
         self.notifier.start(agreement.minor, nursery, handlers.read_copies)
         if self.notifier.can_resend:
             receiver.request_resend = handlers.request_resend
@@ -332,40 +339,12 @@ class Session:
             nursery.start_soon(deadlines.enforce)
         watchdog = Watchdog(self.channel, receiver, handlers.queue)
         watchdog.start()
-        nursery.start_soon(self._end, handlers, deadlines, life, watchdog)
+        say = partial(_log.info, "the connection of %s has ended", place)
+        ends = (say, self.notifier.end, ending.unmounted, deadlines.stop, life.cancel)
+        nursery.start_soon(end_after, handlers.over, watchdog.stop, ends)
         handlers.start()
         return life
 
-    async def _end(
-        self,
-        handlers: Handlers,
-        deadlines: Deadlines,
-        life: trio.CancelScope,
-        watchdog: Watchdog,
-    ) -> None:
-        """Wait until the connection has ended, then end the other tasks."""
-        try:
-            await handlers.over.wait()
-        finally:
-            watchdog.stop()
-        _log.info("the connection of %s has ended", shown(self.mountpoint))
-        self.notifier.end()
-        self._ending.unmounted()
-        deadlines.stop()
-        life.cancel()
-
-    async def _close_after_grace(self, receive_size: int) -> None:
-        """Close the device when the nursery is cancelled, after the grace.
-
-        A handler that ignores its cancellation keeps its task, but its caller is gone.
-        """
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.channel.close()
-            self.notifier.end()
-            unanswered = [*self._table.running, *self._table.waiting]
-            if self._handlers is not None:
-                self._handlers.limit_releases(CLEANUP)
-            release = partial(self.notifier.unblock_threads, unanswered, receive_size)
-            await clean_up(self.filesystem, "notifier", release)
+    def _limit_releases(self, seconds: float) -> None:
+        if self._handlers is not None:
+            self._handlers.limit_releases(seconds)

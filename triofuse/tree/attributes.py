@@ -65,7 +65,11 @@ class Attributes(Table):
             await self._truncate(inode, request)
         changes = _changes(request, inode.attr.mode)
         if changes is not None:
-            await node.save(changes)
+            try:
+                await node.save(changes)
+            except BaseException:
+                self.outdated(inode)  # it may have been done nevertheless
+                raise
             inode.apply(changes)
             if changes.mode is not None:
                 _chmod_acl(inode, changes.mode)

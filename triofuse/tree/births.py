@@ -8,7 +8,7 @@ import time
 from triofuse.filesystem import requests as r
 from triofuse.posix import acl
 from triofuse.tree.inode import Inode
-from triofuse.tree.node import Node, overrides
+from triofuse.tree.node import overrides
 from triofuse.tree.stat import Stat
 
 __all__ = [
@@ -35,15 +35,17 @@ async def inherited(
     A default access list stands in for the umask, and goes on to directories.
     """
     xattrs: dict[str, bytes] = {}
-    default = await _default_list(directory)
+    default = None
+    if directory.xattrs or overrides(directory.node, "getxattr"):
+        default = await directory.node.getxattr(acl.DEFAULT)
     if default is None or stat.S_ISLNK(mode):
         mode &= ~umask
     else:
-        access = acl.Acl.decode(default).inherit(mode)
+        access = acl.Acl.decode(bytes(default)).inherit(mode)
         if access.names_somebody:
             xattrs[acl.ACCESS] = access.encode()
         if stat.S_ISDIR(mode):
-            xattrs[acl.DEFAULT] = default
+            xattrs[acl.DEFAULT] = bytes(default)
         mode = mode & ~_PERMISSIONS | access.permissions
     gid = request.gid
     if directory.attr.mode & stat.S_ISGID:
@@ -65,28 +67,21 @@ async def inherited(
     return new, xattrs
 
 
-async def _default_list(directory: Inode) -> bytes | None:
-    if not directory.xattrs and not overrides(directory.node, "getxattr", Node):
-        return None
-    value = await directory.node.getxattr(acl.DEFAULT)
-    return None if value is None else bytes(value)
-
-
 async def save_upkeep(directory: Inode, child: Inode) -> None:
     """Have a store keep what the tree has changed by itself when names changed."""
-    if overrides(directory.node, "save", Node):
+    if overrides(directory.node, "save"):
         attr = directory.attr
         await directory.node.save(
             Stat(nlink=attr.nlink, mtime_ns=attr.mtime_ns, ctime_ns=attr.ctime_ns)
         )
-    if overrides(child.node, "save", Node):
+    if overrides(child.node, "save"):
         attr = child.attr
         await child.node.save(Stat(nlink=attr.nlink, ctime_ns=attr.ctime_ns))
 
 
 async def save_written(inode: Inode) -> None:
     """Have a store keep the size and the times of a file that was written."""
-    if overrides(inode.node, "save", Node):
+    if overrides(inode.node, "save"):
         attr = inode.attr
         await inode.node.save(
             Stat(size=attr.size, mtime_ns=attr.mtime_ns, ctime_ns=attr.ctime_ns)

@@ -8,6 +8,7 @@ told otherwise.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import attrs
 import trio
@@ -110,7 +111,10 @@ async def _notify(
         await notifier.inval_inode(nodeid)
     elif not name:
         await notifier.inval_inode(nodeid, -1)
-    elif gone:
-        await notifier.delete(nodeid, gone, name)
     else:
+        if gone:
+            # Of a directory below which it knows something the kernel refuses it.
+            with suppress(OSError):
+                await notifier.delete(nodeid, gone, name)
+                return
         await notifier.inval_entry(nodeid, name)

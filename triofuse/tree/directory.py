@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import stat as s
 from collections.abc import Hashable, Iterable, Iterator, Mapping, MutableMapping
-from typing import TypeAlias, Union
+from typing import TypeAlias, Union, cast
 
 from triofuse.posix.space import cost_of
 from triofuse.tree.file import File
 from triofuse.tree.folder import FolderNode
 from triofuse.tree.inode import Inode, Owner
-from triofuse.tree.node import Node, Special, SymbolicLink, inode_of
-from triofuse.tree.places import check_name, parents, where
+from triofuse.tree.node import Node, Special, SymbolicLink, check_type, inode_of
+from triofuse.tree.places import check_name, check_same_kind, parents, where
 from triofuse.tree.stat import Stat
 
 __all__ = ["Child", "Directory", "adopt", "node_of"]
@@ -23,8 +23,19 @@ Child: TypeAlias = Union[Node, str, bytes, "Mapping[str, Child]"]
 class Directory(FolderNode, MutableMapping[str, Node]):
     """A directory that holds its children: a mapping of names to nodes.
 
-    Set and delete names to change it, from any task.  Clients see that at once, or as
-    soon as the kernel has been told of names that it knew: see ``Tree.told``.
+    Set and delete names to change it, from any task::
+
+        root["name"] = File("contents")  # or "contents", or {"a": "directory"}
+        del root["name"]
+        root.move("old", elsewhere, "new")
+
+    Clients see that at once, or as soon as the kernel has been told of names that it
+    knew: see ``Tree.told``.  A node that is taken out and not put in again before the
+    next checkpoint is dropped (`drop`), and all that is below it.  One node may have
+    several names: hard links.
+
+    To permit only some of what clients do, override `make`, `link`, `unlink` and
+    `rename`; each ends in ``return await super().make(...)`` or raises an error.
 
     Args:
       children: What is in it.  For a node may stand the contents of a file, as bytes
@@ -46,6 +57,9 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
+        if children is not None:
+            words = "a Directory takes a mapping, {'name': File(...)} for instance"
+            check_type(children, Mapping, words)
         self._children: dict[str, Node] = {}
         self._writable = writable
         super().__init__(key=key, stat=stat, valid=valid)
@@ -87,7 +101,8 @@ class Directory(FolderNode, MutableMapping[str, Node]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    __hash__ = Node.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} names>"
@@ -180,18 +195,20 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         """Give a name to a node, in place of the node that has it."""
         mine, inode = inode_of(self), inode_of(node)
         check_name(name)
-        self._check_child(name, node, inode)
+        if inode.owner is not None or isinstance(node, FolderNode):
+            self._check_child(name, node, inode)
         if name in self._children:
             self._take(name)
         if inode.owner is not mine.owner and mine.owner is not None:
             adopt(node, mine.owner)
+            inode = inode_of(node)  # another, if there is one of its key
         self._children[name] = node
         inode.add_place(mine, name)
         if mine.owner is not None:
             mine.owner.space.small += cost_of(name)
         if isinstance(node, FolderNode):
-            mine.set_nlink(mine.attr.nlink + 1)
-            if isinstance(node, Directory):
+            mine.set_nlink(mine.attr.nlink and mine.attr.nlink + 1)
+            if node.HOLDS:
                 inode.set_nlink(2 + _directories(node))
         else:
             inode.set_nlink(inode.attr.nlink + 1 if inode.more_places else 1)
@@ -204,7 +221,8 @@ class Directory(FolderNode, MutableMapping[str, Node]):
         mine, inode = inode_of(self), inode_of(node)
         inode.remove_place(mine, name)
         if isinstance(node, FolderNode):
-            mine.set_nlink(mine.attr.nlink - 1)
+            # One that has been removed has 0, also while somebody is still in it.
+            mine.set_nlink(mine.attr.nlink and mine.attr.nlink - 1)
             inode.set_nlink(0)
         else:
             inode.set_nlink(inode.attr.nlink - 1)
@@ -273,32 +291,39 @@ def node_of(child: Child) -> Node:
     """
     if isinstance(child, (str, bytes)):
         return File(child)
-    if isinstance(child, Mapping) and not isinstance(child, Node):
+    if not isinstance(child, Node) and isinstance(child, Mapping):
         return Directory(child)
-    inode_of(child)
+    inode_of(child)  # which says what is wrong
     return child
 
 
-def _directories(directory: Directory) -> int:
+def _directories(directory: Node) -> int:
+    assert isinstance(directory, Directory)
     return sum(isinstance(child, FolderNode) for child in directory.values())
 
 
 def adopt(node: Node, owner: Owner) -> None:
     """Have a node, and all below it, belong to a tree."""
     waiting, found = [node], []
+    keys: dict[Hashable, Inode] = {}
     while waiting:
         inode = inode_of(waiting.pop())
         if inode.owner not in (None, owner):
             message = f"a node below is in another tree, at {where(inode)}"
             raise ValueError(message)
         owner.admit(inode)
+        if inode.key is not None:
+            check_same_kind(keys.setdefault(inode.key, inode), inode)
         found.append(inode)
-        if isinstance(inode.node, Directory):
-            waiting.extend(inode.node.values())
+        if inode.node.HOLDS:
+            waiting.extend(cast(Directory, inode.node).values())
     for inode in found:
         if inode.owner is None:
             inode.owner = owner
             owner.space.small += inode.charged
             owner.nodes += 1
-            if isinstance(inode.node, Directory):
+            if inode.key is not None:
+                owner.share(inode)
+            if inode.node.HOLDS:
+                assert isinstance(inode.node, Directory)
                 owner.space.small += sum(map(cost_of, inode.node))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import trio
@@ -16,7 +16,7 @@ import trio
 from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
 from triofuse.tree.inode import Inode
-from triofuse.tree.node import GONE, Node, overrides
+from triofuse.tree.node import GONE, overrides
 
 if TYPE_CHECKING:
     from triofuse.tree.table import Table
@@ -41,6 +41,11 @@ class Ending:
 
     def __attrs_post_init__(self) -> None:
         self._tree.space.reclaim = self.reclaim
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `finish` has anything to do."""
+        return bool(self._suspects or self._due)
 
     def suspect(self, inode: Inode) -> None:
         """Note that perhaps nothing is left of an inode."""
@@ -67,9 +72,9 @@ class Ending:
             self._tree._inodes.pop(number, None)  # noqa: SLF001  (it is part of it)
             if not inode.is_asked:
                 self._tree.nodes -= 1
-        if isinstance(node, Directory):
-            node.empty()
-        if overrides(node, "drop", Node):
+        if node.HOLDS:
+            cast(Directory, node).empty()
+        if overrides(node, "drop"):
             self._due.append(inode)
         else:
             self._give_back(inode)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
+from contextlib import AbstractAsyncContextManager
 
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import FallocateMode
@@ -23,12 +24,20 @@ _COPY_MAX = 1 << 21
 _BLOCKS_OF_PAGE = PAGE // BLOCK
 
 
-class File(Node):
+class File(Node, kind=True):
     """A regular file.
 
     As it is, it holds its contents in memory.  Override `read` for contents that come
     from elsewhere, and `write` and `truncate` to have them changed there; or `open` to
-    return an object that has these methods, as long as the file is open.
+    return an object that has these methods, as long as the file is open::
+
+        class Remote(File):
+            async def read(self, size, offset):
+                return await client.get(self.url, offset, size)
+
+        Remote(stat=Stat(size=1234), valid=60)
+
+    What a class leaves out is answered as POSIX says: EROFS, EOPNOTSUPP, ENOTTY.
 
     Args:
       content: What is in it: bytes, or text, which is encoded in UTF-8.
@@ -50,19 +59,17 @@ class File(Node):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
-        check_type(content, bytes | str, "the content of a File is bytes or str")
         data = content.encode() if isinstance(content, str) else content
+        check_type(data, bytes, "the content of a File is bytes or str")
         self._content: bytes | SparseFile = data
-        opens = overrides(self, "open", File) and not data
+        opens = overrides(self, "open") and not data
         #: Whether the contents are in memory.
-        self.in_memory = not (overrides(self, "read", File) or opens)
-        self._writable = (
-            overrides(self, "write", File) if writable is None else writable
-        )
+        self.in_memory = not (overrides(self, "read") or opens)
+        self._writable = overrides(self, "write") if writable is None else writable
         #: Whether the size is known.
         self.sized = self.in_memory or (stat is not None and stat.size is not None)
         super().__init__(key=key, stat=stat, valid=valid)
-        if self.in_memory:
+        if data and self.in_memory:
             self._inode.apply(Stat(size=len(data)))
 
     @property
@@ -88,13 +95,15 @@ class File(Node):
         inode.charge(len(data) - self._cost())
         while self.discard():
             pass
-        self._content, self.in_memory = data, not overrides(self, "read", File)
+        self._content, self.in_memory = data, not overrides(self, "read")
         inode.apply(Stat(size=len(data)))
         inode.modified()
         if inode.owner is not None:
             inode.owner.data_changed(inode)
 
-    async def open(self, flags: int) -> object:
+    def open(
+        self, flags: int
+    ) -> Awaitable[object] | AbstractAsyncContextManager[object]:
         """Prepare for reading and writing.
 
         Args:
@@ -104,9 +113,10 @@ class File(Node):
           What `read`, `write`, `truncate`, `flush` and `fsync` are asked of as long
           as the file is open, as far as it has these methods, and what has an async
           or plain ``close`` for the end.  None: the node itself.  A method decorated
-          with ``@asynccontextmanager`` is entered now and left at the end.
+          with ``@asynccontextmanager`` is entered now, in a task of its own, and left
+          at the end; if it fails meanwhile, requests get EIO and the log says why.
         """
-        return None
+        return _nothing()
 
     async def read(self, size: int, offset: int) -> Buffer | FileData:
         """Return up to ``size`` bytes from ``offset``; fewer are the end of the file."""
@@ -126,7 +136,7 @@ class File(Node):
 
         Called for open(2) with O_TRUNC as well.
         """
-        if overrides(self, "write", File):
+        if overrides(self, "write"):
             raise FuseError(errno.EOPNOTSUPP)
         await self._sparse().truncate(size)
 
@@ -248,7 +258,7 @@ class File(Node):
         if isinstance(content, SparseFile):
             size, blocks = content.size, content.pages * _BLOCKS_OF_PAGE
         if self.sized:
-            inode_of(self).apply(Stat(size=size, blocks=blocks))
+            inode_of(self).set_size(size, blocks)
 
     def discard(self) -> bool:
         """Do a step on the way to no contents; return whether there is more to do."""
@@ -278,3 +288,7 @@ class File(Node):
             inode_of(self).charge(-len(content))
         self._content = stored
         return stored
+
+
+async def _nothing() -> None:
+    """Open nothing of its own."""

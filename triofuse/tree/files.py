@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import select
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import trio
@@ -26,7 +27,6 @@ from triofuse.filesystem.replies import Buffer, Entry, FileData, FileLock, Opene
 from triofuse.tree import xattrs
 from triofuse.tree.attributes import Attributes, drop_privileges
 from triofuse.tree.births import inherited, save_written
-from triofuse.tree.directory import Directory
 from triofuse.tree.file import File
 from triofuse.tree.folder import FolderNode
 from triofuse.tree.handle import Broken, Handle
@@ -34,7 +34,7 @@ from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import by_kind
 from triofuse.tree.listings import Listings
 from triofuse.tree.names import Names
-from triofuse.tree.node import overrides
+from triofuse.tree.node import check_type, overrides
 
 __all__ = ["Files"]
 
@@ -65,7 +65,7 @@ class Files(Names, Listings, Attributes):
         directory, node = self._folder(request.nodeid)
         self._check_writable(node)
         new, lists = await inherited(directory, request, request.mode, request.umask, 0)
-        if isinstance(node, Directory):
+        if node.HOLDS:
             self._check_space("", *lists, nodes=1)
         child = await node.make("", new, None)
         inode = self._known(directory, "", child)
@@ -87,7 +87,7 @@ class Files(Names, Listings, Attributes):
             self._check_writable(node)
         target: Any = node
         handle = Handle(inode, node, target, flags)
-        if overrides(node, "open", File):
+        if overrides(node, "open"):
             handle.target = await self._enter(handle, flags) or node
             handle.entered = True
         fh = next(self._fhs)
@@ -105,8 +105,8 @@ class Files(Names, Listings, Attributes):
         flushes = (
             type(self).flush is not Files.flush
             or (target is not node and hasattr(target, "flush"))
-            or overrides(node, "flush", File)
-            or overrides(node, "setlk", File)
+            or overrides(node, "flush")
+            or overrides(node, "setlk")
         )
         if not node.sized:
             return _UNSIZED if flushes else _UNSIZED_QUIET
@@ -117,7 +117,7 @@ class Files(Names, Listings, Attributes):
     async def _enter(self, handle: Handle, flags: int) -> Any:
         """Ask the node to open, which may give a context to be in until release."""
         opened = handle.node.open(flags)
-        if not hasattr(opened, "__aenter__"):
+        if not isinstance(opened, AbstractAsyncContextManager):
             return await opened
         handle.released = trio.Event()
         nursery = await self._nursery()
@@ -166,7 +166,8 @@ class Files(Names, Listings, Attributes):
                 await self._unhide(inode, *inode.hidden)
             if not inode.nlookup:
                 self._let_go(inode)
-            await self._ending.finish()
+            if self._ending.is_due:
+                await self._ending.finish()
 
     async def _unhide(self, inode: Inode, directory: Inode, name: str) -> None:
         """Remove what a store kept although it had lost its name."""
@@ -181,6 +182,9 @@ class Files(Names, Listings, Attributes):
         if node.in_memory and node.writable:
             handle.inode.accessed()
         data: Buffer | FileData = await handle.target.read(request.size, request.offset)
+        if type(data) is not bytes:
+            words = f"{type(handle.target).__name__}.read() returns bytes or a FileData"
+            check_type(data, bytearray | memoryview | bytes | FileData, words)
         return data
 
     async def write(self, request: r.Write) -> int:
@@ -189,6 +193,8 @@ class Files(Names, Listings, Attributes):
         inode, node = handle.inode, handle.node
         write = getattr(handle.target, "write", node.write)
         written: int = await write(request.data, request.offset)
+        words = f"{type(handle.target).__name__}.write() returns the bytes written"
+        check_type(written, int, f"{words}, len(data) for instance")
         node.resized(max(inode.attr.size, request.offset + written))
         inode.modified()
         if request.write_flags & _KILL_SUIDGID:
@@ -207,7 +213,7 @@ class Files(Names, Listings, Attributes):
 
     async def _unlock(self, handle: Handle, owner: int, *, flock: bool) -> None:
         """Drop the locks of who closes a file."""
-        if overrides(handle.node, "setlk", File):
+        if overrides(handle.node, "setlk"):
             everything = FileLock(type=LockType.UNLCK)
             await handle.node.setlk(everything, owner, wait=False, flock=flock)
 
@@ -264,7 +270,7 @@ class Files(Names, Listings, Attributes):
         if request.flags & PollFlags.SCHEDULE_NOTIFY:
             self._polled.setdefault(request.nodeid, set()).add(request.kh)
         poll = getattr(handle.target, "poll", handle.node.poll)
-        if not overrides(handle.node, "poll", File) and poll == handle.node.poll:
+        if not overrides(handle.node, "poll") and poll == handle.node.poll:
             return request.events & _ALWAYS_READY
         events: int = await poll(request.events)
         return events
@@ -287,7 +293,7 @@ class Files(Names, Listings, Attributes):
 
     async def _lock(self, request: r.Getlk, *, wait: bool) -> None:
         node = self._handles[request.fh].node
-        if not overrides(node, "setlk", File):
+        if not overrides(node, "setlk"):
             raise FuseError(errno.EOPNOTSUPP)
         flock = bool(request.lk_flags & LockFlags.FLOCK)
         await node.setlk(request.lock, request.owner, wait=wait, flock=flock)

@@ -13,7 +13,7 @@ from triofuse.tree.stat import Stat
 __all__ = ["AskedDirectory", "FolderNode"]
 
 
-class FolderNode(Node):
+class FolderNode(Node, kind=True):
     """What `Directory` and `AskedDirectory` have in common: what clients ask of them."""
 
     __slots__ = ()
@@ -86,8 +86,21 @@ class AskedDirectory(FolderNode):
     """A directory that is asked for its children each time; subclass it.
 
     For stores: a database, an archive, a server.  `lookup` and `entries` are what it
-    cannot do without.  Give the nodes keys, so that two objects of the same thing are
-    the same inode; without a key the directory and the name are it.
+    cannot do without::
+
+        class Folder(AskedDirectory):
+            async def lookup(self, name):
+                row = await db.find(self.id, name)
+                return None if row is None else node_of(row)
+
+            async def entries(self):
+                async for row in db.list(self.id):
+                    yield row.name, node_of(row)
+
+    Give the nodes keys, so that two objects of the same thing are the same inode; then
+    a newer object takes the place of the older one.  Without a key the directory and
+    the name are the identity.  With `make`, `link`, `unlink` and `rename` clients may
+    change it; what is left out answers EROFS.  `save` keeps attributes.
 
     Args:
       set_aside: Whether a file that loses its last name while it is open is renamed
@@ -107,7 +120,7 @@ class AskedDirectory(FolderNode):
         valid: float | None = None,
     ) -> None:
         for method in ("lookup", "entries"):
-            if not overrides(self, method, FolderNode):
+            if not overrides(self, method):
                 message = f"{type(self).__name__} needs a method {method}()"
                 raise TypeError(message)
         super().__init__(key=key, stat=stat, valid=valid)
@@ -118,7 +131,7 @@ class AskedDirectory(FolderNode):
     @property
     def writable(self) -> bool:
         """Whether clients may change it."""
-        return overrides(self, "make", FolderNode) or overrides(self, "save", Node)
+        return overrides(self, "make") or overrides(self, "save")
 
     def same_store(self, other: FolderNode) -> bool:
         """Whether nodes may be moved and linked between two directories, else EXDEV."""

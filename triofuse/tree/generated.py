@@ -49,7 +49,7 @@ class Generated(File):
       key, stat, valid: As for `Node`.
     """
 
-    __slots__ = ("_accept", "_made", "_make")
+    __slots__ = ("_accept", "_made", "_make", "_newest")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Generated(File):
         check_callable(make)
         self._make, self._accept = make, accept
         self._made: bytes | None = None
+        self._newest: _GeneratedContent | None = None
         if valid is None:
             valid = 0.0 if sized else math.inf
         super().__init__(writable=accept is not None, key=key, stat=stat, valid=valid)
@@ -75,6 +76,8 @@ class Generated(File):
         """Make the contents to see their size; the next open gets them."""
         if self._inode.valid == math.inf:
             return None
+        if self._newest is not None:  # who has it open asks with fstat(2), too
+            return Stat(size=self._newest.size)
         self._made = await _called(self._make)
         return Stat(size=len(self._made))
 
@@ -85,7 +88,12 @@ class Generated(File):
             made = b""
         elif made is None:
             made = await _called(self._make)
-        return _GeneratedContent(bytearray(made), self._accept)
+        self._newest = _GeneratedContent(bytearray(made), self._accept, self._forget)
+        return self._newest
+
+    def _forget(self, content: _GeneratedContent) -> None:
+        if self._newest is content:
+            self._newest = None
 
     async def truncate(self, size: int) -> None:
         """Accept any size: what counts is what is written."""
@@ -95,10 +103,20 @@ class _GeneratedContent:
     """The contents of one open file."""
 
     def __init__(
-        self, content: bytearray, accept: Callable[[bytes], object] | None
+        self,
+        content: bytearray,
+        accept: Callable[[bytes], object] | None,
+        forget: Callable[[_GeneratedContent], None],
     ) -> None:
-        self._content, self._accept = content, accept
+        self._content, self._accept, self._forget = content, accept, forget
         self._written = False
+
+    @property
+    def size(self) -> int:
+        return len(self._content)
+
+    def close(self) -> None:
+        self._forget(self)
 
     async def read(self, size: int, offset: int) -> bytes:
         return bytes(self._content[offset : offset + size])

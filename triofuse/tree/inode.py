@@ -68,6 +68,10 @@ class Owner(Protocol):
         """Look soon whether anything is left of an inode."""
         ...
 
+    def share(self, inode: Inode) -> None:
+        """Have two nodes of one key be the same inode."""
+        ...
+
     def wake_pollers(self, inode: Inode) -> None:
         """Wake who polls a file."""
         ...
@@ -161,6 +165,10 @@ class Inode(KeptEntry):
 
     def remove_place(self, parent: Inode, name: str) -> None:
         """Note that a name is gone."""
+        if self.more_places is None:
+            if self.name == name and self.parent is parent:
+                self.parent, self.name = None, ""
+            return
         left = [place for place in self.places() if place != (parent, name)]
         self.parent, self.name = left[0] if left else (None, "")
         self.more_places = left[1:] or None
@@ -196,6 +204,11 @@ class Inode(KeptEntry):
         if attr.atime_ns <= max(attr.mtime_ns, attr.ctime_ns, now - _DAY_NS):
             attr.atime_ns = now
             self.record = None
+
+    def set_size(self, size: int, blocks: int | None) -> None:
+        """Set the size, bytes, and the 512-byte units in use."""
+        self.attr.size, self.attr.blocks = size, blocks
+        self.record = None
 
     def set_nlink(self, nlink: int) -> None:
         """Set the number of names."""

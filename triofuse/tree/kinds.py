@@ -6,15 +6,19 @@ the kernel sends.  A class that needs others is refused while it lasts.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import attrs
 
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.tree.checks import check_kind, doubts_about
 from triofuse.tree.file import File
 from triofuse.tree.node import Node
 
 __all__ = ["Kinds", "by_kind"]
+
+_log = logging.getLogger("triofuse")
 
 #: The requests, by the method of `File` that a class has for them.
 _REQUESTS: Final = {"setlk": ("getlk", "setlk", "setlkw"), "poll": ("poll",)}
@@ -51,8 +55,13 @@ class Kinds:
         """Take a class in.
 
         Raises:
-          TypeError: It has a method for what the mount has left out.
+          TypeError: It has a method for what the mount has left out, or one that
+            cannot be called.
         """
+        if not kind.__module__.startswith("triofuse.tree."):
+            check_kind(kind)
+            for doubt in doubts_about(kind):
+                _log.warning("%s", doubt)
         for method in self._left_out.copy():
             if getattr(kind, method, None) in (None, getattr(File, method)):
                 continue

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.replies import DirEntry
+from triofuse.tree.checks import check_pair
 from triofuse.tree.folder import FolderNode
 from triofuse.tree.inode import Inode
 from triofuse.tree.table import Table
@@ -38,11 +39,14 @@ class Listings(Table):
             directory.accessed()
         entries = node.entries()
         known = self._known
+        if node.HOLDS:
+            assert not isinstance(entries, AsyncIterable)
+            return ((name, known(directory, name, child)) for name, child in entries)
         if isinstance(entries, AsyncIterable):
-            return [
-                (name, known(directory, name, child)) async for name, child in entries
-            ]
-        return ((name, known(directory, name, child)) for name, child in entries)
+            pairs = [check_pair(node, pair) async for pair in entries]
+        else:
+            pairs = [check_pair(node, pair) for pair in entries]
+        return ((name, known(directory, name, child)) for name, child in pairs)
 
     def _with_entries(
         self, children: Iterable[tuple[str, Inode]]

@@ -6,7 +6,8 @@ import errno
 import math
 import os
 import stat
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
@@ -16,7 +17,7 @@ from triofuse.posix.space import NAME_MAX, cost_of
 from triofuse.tree.births import inherited, note_added, note_removed, save_upkeep
 from triofuse.tree.directory import Directory
 from triofuse.tree.folder import AskedDirectory, FolderNode
-from triofuse.tree.inode import Inode
+from triofuse.tree.inode import Inode, Place
 from triofuse.tree.node import Node
 from triofuse.tree.places import parents
 from triofuse.tree.stat import Stat
@@ -39,11 +40,10 @@ class Names(Table):
             raise FuseError(errno.ENOTDIR)
         if request.name in (".", ".."):
             return await self._lookup_dots(directory, request.name)
-        child = await node.lookup(request.name)
-        if child is None:
+        inode = await self._child(directory, request.name)
+        if inode is None:
             _check_length(request.name)
             return self._absence(directory, request.name)
-        inode = self._known(directory, request.name, child)
         if inode.fresh_until < math.inf:
             await self._fresh(inode)
         return self._entry(inode)
@@ -89,21 +89,40 @@ class Names(Table):
         if stat.S_ISDIR(mode) and directory.attr.nlink >= LINK_MAX:
             raise FuseError(errno.EMLINK)
         new, xattrs = await inherited(directory, request, mode, umask, rdev)
-        if isinstance(node, Directory):
-            self._check_space(request.name, target or "", *xattrs, nodes=1)
-        child = await node.make(request.name, new, target)
+        if node.HOLDS:
+            more = (target,) if target else ()
+            self._check_space(request.name, *more, *xattrs, nodes=1)
+        with self._asking_again((directory, request.name)):
+            child = await node.make(request.name, new, target)
         inode = self._known(directory, request.name, child)
         for name, value in xattrs.items():
             await child.setxattr(name, value)
         self._absent.discard((request.nodeid, request.name))
-        if not isinstance(node, Directory):
+        if not node.HOLDS:
             note_added(directory, inode)
             await save_upkeep(directory, inode)
         return inode
 
+    @contextmanager
+    def _asking_again(self, *places: Place) -> Iterator[None]:
+        """Have the kernel ask a store again after a change that failed.
+
+        It may have been done nevertheless, if the caller was killed for instance.
+        """
+        try:
+            yield
+        except BaseException:
+            for directory, name in places:
+                if not directory.node.HOLDS:
+                    self._changes.name(directory.nodeid, name, 0)
+                    self.outdated(directory)
+            raise
+
     def _check_space(self, name: str, *others: str, nodes: int = 0) -> None:
         """Raise ENOSPC if there is no room for names in memory."""
-        size = cost_of(name) + sum(cost_of(other) for other in others if other)
+        size = cost_of(name)
+        if others:
+            size += sum(map(cost_of, others))
         self.space.check(size)
         if nodes and self.nodes >= self.space.total:
             raise FuseError(errno.ENOSPC)
@@ -124,11 +143,12 @@ class Names(Table):
             raise FuseError(errno.EXDEV)
         if await self._child(directory, request.newname) is not None:
             raise FuseError(errno.EEXIST)
-        if isinstance(node, Directory):
+        if node.HOLDS:
             self._check_space(request.newname)
-        await node.link(request.newname, inode.node)
+        with self._asking_again((directory, request.newname)):
+            await node.link(request.newname, inode.node)
         self._absent.discard((request.nodeid, request.newname))
-        if not isinstance(node, Directory):
+        if not node.HOLDS:
             inode.set_nlink(inode.attr.nlink + 1)
             note_added(directory, inode)
             await save_upkeep(directory, inode)
@@ -153,8 +173,9 @@ class Names(Table):
         if is_dir:
             await _check_empty(child.node)
         if not await self._set_aside(directory, request.name, child):
-            await node.unlink(request.name, child.node)
-        if not isinstance(node, Directory):
+            with self._asking_again((directory, request.name)):
+                await node.unlink(request.name, child.node)
+        if not node.HOLDS:
             note_removed(directory, child, request.name)
             await save_upkeep(directory, child)
         self._ending.suspect(child)
@@ -198,7 +219,7 @@ class Names(Table):
             await _check_replace(child, old)
         if not node.same_store(to):
             raise FuseError(errno.EXDEV)
-        if isinstance(to, Directory) and old is None:
+        if to.HOLDS and old is None:
             freed = 0 if request.flags & RenameFlags.WHITEOUT else cost_of(request.name)
             self.space.check(cost_of(request.newname) - freed)
         if old is not None and await self._set_aside(target, request.newname, old):
@@ -206,9 +227,11 @@ class Names(Table):
             self._ending.suspect(old)
             old = None
         replaced = None if old is None else old.node
-        await node.rename(request.name, child.node, to, request.newname, replaced)
+        both = (source, request.name), (target, request.newname)
+        with self._asking_again(*both):
+            await node.rename(request.name, child.node, to, request.newname, replaced)
         self._absent.discard((request.newdir, request.newname))
-        if not isinstance(node, Directory):
+        if not node.HOLDS:
             self._note_renamed(source, target, child, old, request)
             await save_upkeep(source, child)
             await save_upkeep(target, old or child)

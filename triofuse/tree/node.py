@@ -7,6 +7,7 @@ import math
 import os
 import stat as s
 from collections.abc import Hashable, Iterable
+from inspect import isfunction
 from types import UnionType
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from triofuse.filesystem.replies import Buffer, IoctlReply
 from triofuse.posix.space import cost_of
 from triofuse.tree import xattrs
 from triofuse.tree.inode import Inode
-from triofuse.tree.stat import Stat, new_attr
+from triofuse.tree.stat import Stat, check_stat, new_attr
 
 __all__ = ["GONE", "Node", "Special", "SymbolicLink", "inode_of", "overrides"]
 
@@ -38,6 +39,8 @@ def inode_of(node: object) -> Inode:
         message = f"{name} is a class; a tree takes instances: {name}(...)"
     elif isinstance(node, Node):
         message = f"{name}.__init__() must call super().__init__()"
+    elif callable(node):
+        message = f"{node!r:.80} is no node: use Generated(...) for what it makes"
     else:
         message = f"{name} is no node: use File, Directory or another Node"
     raise TypeError(message)
@@ -50,9 +53,17 @@ def check_type(value: object, kind: type | UnionType, words: str) -> None:
         raise TypeError(message)
 
 
-def overrides(node: Node, method: str, base: type[Node]) -> bool:
-    """Whether the class of a node has a method of its own in place of ``base``'s."""
-    return getattr(type(node), method) is not getattr(base, method)
+def overrides(node: Node, method: str) -> bool:
+    """Whether the class of a node has a method of its own in place of its kind's."""
+    return method in type(node).OWN
+
+
+def _check_key(key: object) -> None:
+    try:
+        hash(key)
+    except TypeError:
+        message = f"a key is a number, a str or another constant, not {key!r:.80}"
+        raise TypeError(message) from None
 
 
 class Node:
@@ -73,10 +84,27 @@ class Node:
 
     __slots__ = ("__weakref__", "_inode")
 
+    _IS_KIND: ClassVar[bool] = True
     #: The file type, ``stat.S_IFREG`` and its kin.
     KIND: ClassVar[int] = s.S_IFREG
     #: Whether it holds its children in memory.
     HOLDS: ClassVar[bool] = False
+    #: The methods that its class has in place of those of `Node`, `File`, `FolderNode`.
+    OWN: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, *, kind: bool = False, **others: object) -> None:
+        """Note what a class overrides; ``kind`` is a base like `File`."""
+        super().__init_subclass__(**others)
+        cls._IS_KIND = kind
+        own: set[str] = set()
+        for base in cls.__mro__:
+            if vars(base).get("_IS_KIND"):
+                own.update(
+                    name
+                    for name, method in vars(base).items()
+                    if isfunction(method) and getattr(cls, name) is not method
+                )
+        cls.OWN = frozenset(own)
 
     def __init__(
         self,
@@ -85,11 +113,15 @@ class Node:
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
-        check_type(stat, Stat | None, "stat= is a Stat, Stat(mode=0o644) for instance")
-        refreshed = overrides(self, "refresh", Node)
+        if stat is not None:
+            check_type(stat, Stat, "stat= is a Stat, Stat(mode=0o644) for instance")
+        if key is not None:
+            _check_key(key)
+        refreshed = overrides(self, "refresh")
         if valid is None:
             valid = _REFRESHED if refreshed else math.inf
-        attr = new_attr(self.KIND, stat, self._permissions())
+        given = stat is not None and stat.mode is not None
+        attr = new_attr(self.KIND, stat, 0 if given else self._permissions())
         attr.attr_valid = valid
         self._inode = Inode(attr=attr, node=self, key=key, valid=valid)
         self._inode.charged = self._cost()
@@ -105,7 +137,7 @@ class Node:
     @property
     def writable(self) -> bool:
         """Whether clients may change it; else they get EROFS."""
-        return overrides(self, "save", Node)
+        return overrides(self, "save")
 
     @property
     def name(self) -> str:
@@ -128,6 +160,7 @@ class Node:
         inode = inode_of(self)
         if inode.owner is not None:
             inode.owner.check_thread()
+        check_stat(changes)
         inode.apply(changes)
         if changes.ctime_ns is None:
             inode.changed()
@@ -180,7 +213,7 @@ class Node:
 
     async def setxattr(self, name: str, value: bytes) -> None:
         """Set an extended attribute."""
-        if overrides(self, "save", Node):  # attributes are elsewhere
+        if overrides(self, "save"):  # attributes are elsewhere
             raise FuseError(errno.EOPNOTSUPP)
         xattrs.keep(inode_of(self), name, value)
 
@@ -225,6 +258,7 @@ class SymbolicLink(Node):
         stat: Stat | None = None,
         valid: float | None = None,
     ) -> None:
+        check_type(target, str, "the target of a SymbolicLink is a str")
         self._target = target
         self._writable = writable
         super().__init__(key=key, stat=stat, valid=valid)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from triofuse.tree.inode import Inode
 
-__all__ = ["check_name", "parents", "where"]
+__all__ = ["check_name", "check_same_kind", "parents", "where"]
 
 #: The longest name, bytes.
 _NAME_MAX = 255
@@ -47,3 +47,18 @@ def parents(inode: Inode) -> Iterator[Inode]:
     while at is not None:
         yield at
         at = at.parent
+
+
+def check_same_kind(former: Inode, inode: Inode) -> None:
+    """Check that two nodes of one key can be the same inode.
+
+    Raises:
+      ValueError: One is a directory, the other is none.
+    """
+    if former.is_dir != inode.is_dir:
+        which = ("a file", "a directory")[former.is_dir]
+        message = (
+            f"key {inode.key!r} is that of {which}, at {where(former)}: a key is of one "
+            "inode, and that is of one kind"
+        )
+        raise ValueError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 import time
@@ -11,7 +12,7 @@ import attrs
 
 from triofuse.filesystem.replies import FileAttr
 
-__all__ = ["BLOCK", "Stat", "apply", "new_attr"]
+__all__ = ["BLOCK", "Stat", "apply", "check_stat", "new_attr"]
 
 #: The unit of ``st_blocks``, bytes.
 BLOCK = 512
@@ -75,10 +76,16 @@ class Stat:
         )
 
 
+#: The bits of a mode without its type.
+_MODES = 0o7777
+
+_TYPES = {int, type(None)}
+
 _FIELDS = tuple(field.name for field in attrs.fields(Stat))
 
 #: Attributes that are plain copies: ``mode`` keeps its type, ``blocks`` follows ``size``.
 _PLAIN = tuple(name for name in _FIELDS if name not in {"mode", "size", "blocks"})
+_plain, _all = operator.attrgetter(*_PLAIN), operator.attrgetter(*_FIELDS)
 
 
 def new_attr(kind: int, given: Stat | None, permissions: int) -> FileAttr:
@@ -89,24 +96,50 @@ def new_attr(kind: int, given: Stat | None, permissions: int) -> FileAttr:
       given: What the author says.
       permissions: The default permissions.
     """
-    now = time.time_ns()
-    attr = FileAttr(
-        ino=0,
-        mode=kind | permissions,
-        nlink=2 if kind == stat.S_IFDIR else 0,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        atime_ns=now,
-        mtime_ns=now,
-        ctime_ns=now,
+    nlink = 2 if kind == stat.S_IFDIR else 0
+    if given is None:
+        now = time.time_ns()
+        return FileAttr(
+            0,
+            kind | permissions,
+            nlink,
+            uid=os.getuid(),
+            gid=os.getgid(),
+            atime_ns=now,
+            mtime_ns=now,
+            ctime_ns=now,
+        )
+    check_stat(given)
+    mode, size, mtime = given.mode, given.size or 0, given.mtime_ns
+    if mode is None:
+        mode = permissions
+    elif mode > _MODES:
+        check_kind(kind, mode)
+    if mtime is None:
+        mtime = time.time_ns()
+    return FileAttr(
+        0,
+        kind | mode & _MODES,
+        nlink if given.nlink is None else given.nlink,
+        size,
+        -(-size // BLOCK) if given.blocks is None else given.blocks,
+        os.getuid() if given.uid is None else given.uid,
+        os.getgid() if given.gid is None else given.gid,
+        given.rdev or 0,
+        mtime if given.atime_ns is None else given.atime_ns,
+        mtime,
+        mtime if given.ctime_ns is None else given.ctime_ns,
+        given.btime_ns,
+        4096 if given.blksize is None else given.blksize,
     )
-    if given is not None:
-        apply(attr, given)
-        if given.mtime_ns is not None and given.ctime_ns is None:
-            attr.ctime_ns = given.mtime_ns
-        if given.mtime_ns is not None and given.atime_ns is None:
-            attr.atime_ns = given.mtime_ns
-    return attr
+
+
+def check_kind(kind: int, mode: int) -> None:
+    """Raise ValueError if the file type in a mode is another one."""
+    if stat.S_IFMT(mode) not in (0, kind):
+        told, is_ = stat.filemode(mode)[0], stat.filemode(kind)[0]
+        message = f"mode {mode:#o} is of type {told!r}, the node {is_!r}"
+        raise ValueError(message)
 
 
 def apply(attr: FileAttr, changes: Stat) -> None:
@@ -116,21 +149,35 @@ def apply(attr: FileAttr, changes: Stat) -> None:
       ValueError: The file type of ``changes.mode`` is another one.
     """
     if changes.mode is not None:
-        kind = stat.S_IFMT(changes.mode)
-        if kind and kind != stat.S_IFMT(attr.mode):
-            told, is_ = stat.filemode(changes.mode)[0], stat.filemode(attr.mode)[0]
-            message = f"mode {changes.mode:#o} is of type {told!r}, the node {is_!r}"
-            raise ValueError(message)
+        check_kind(stat.S_IFMT(attr.mode), changes.mode)
         attr.mode = stat.S_IFMT(attr.mode) | stat.S_IMODE(changes.mode)
     if changes.size is not None:
         attr.size = changes.size
         attr.blocks = -(-changes.size // BLOCK)
     if changes.blocks is not None:
         attr.blocks = changes.blocks
-    for name in _PLAIN:
-        value = getattr(changes, name)
+    for name, value in zip(_PLAIN, _plain(changes), strict=True):
         if value is not None:
-            if type(value) is not int:
-                message = f"Stat.{name} is an int, not {value!r}"
-                raise TypeError(message)
             setattr(attr, name, value)
+
+
+def check_stat(changes: Stat) -> None:
+    """Raise what is wrong with attributes that an author gives.
+
+    Raises:
+      TypeError: One is no int, a time in seconds for instance.
+      ValueError: One is negative that cannot be.
+    """
+    values = _all(changes)
+    if set(map(type, values)) <= _TYPES and (changes.size or 0) >= 0:
+        return  # nearly always
+    for name, value in zip(_FIELDS, values, strict=True):
+        if value is None:
+            continue
+        if type(value) is not int and not isinstance(value, int):
+            hint = ": int(seconds * 10**9)" if name.endswith("_ns") else ""
+            message = f"Stat.{name} is an int, not {value!r}{hint}"
+            raise TypeError(message)
+        if value < 0 and not name.endswith("_ns"):
+            message = f"Stat.{name} is 0 or more, not {value}"
+            raise ValueError(message)

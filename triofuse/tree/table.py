@@ -19,7 +19,7 @@ from triofuse.filesystem.replies import Entry, FileAttr
 from triofuse.filesystem.requests import Forget
 from triofuse.posix.space import Space
 from triofuse.tree.changes import Changes
-from triofuse.tree.directory import adopt
+from triofuse.tree.directory import Directory, adopt
 from triofuse.tree.ending import Ending
 from triofuse.tree.file import File
 from triofuse.tree.folder import AskedDirectory, FolderNode
@@ -27,11 +27,16 @@ from triofuse.tree.forgetting import Forgetting
 from triofuse.tree.handle import Handle
 from triofuse.tree.inode import Inode
 from triofuse.tree.kinds import Kinds
-from triofuse.tree.node import GONE, Node, inode_of
+from triofuse.tree.node import GONE, Node, check_type, inode_of
+from triofuse.tree.places import check_same_kind
+from triofuse.tree.stat import Stat, check_stat
 
 __all__ = ["Table"]
 
 ROOT = 1
+
+#: What the kernel is told of names that are absent until the tree says otherwise.
+_ABSENT = Entry.negative(math.inf)
 
 #: Absent names that the kernel may keep at a time; it asks again for others.
 _MAX_ABSENT = 10_000
@@ -90,8 +95,18 @@ class Table(Filesystem):
             if inode.valid < math.inf == inode.fresh_until and self._thread:
                 inode.fresh_until = trio.current_time() + inode.valid
             if inode.key is not None:
-                self._keys[inode.key] = inode
+                self._keys.setdefault(inode.key, inode)
         return attr.ino
+
+    def share(self, inode: Inode) -> None:
+        """Have two nodes of one key be the same inode."""
+        former = self._keys.setdefault(inode.key, inode)
+        if former is not inode:
+            places, nlink = list(inode.places()), former.attr.nlink
+            _renewed(former, inode).set_nlink(nlink + inode.attr.nlink)
+            for place in places:
+                former.add_place(*place)
+            self.nodes -= 1
 
     def check_thread(self) -> None:
         """Raise RuntimeError in a thread that may not change the tree."""
@@ -111,6 +126,12 @@ class Table(Filesystem):
         """Have the kernel drop attributes and data of an inode."""
         if inode.nlookup or inode.attr.ino == ROOT:
             self._changes.data(inode.attr.ino)
+
+    def outdated(self, inode: Inode) -> None:
+        """Have the attributes of what a store has asked for again."""
+        if inode.valid < math.inf:
+            inode.fresh_until = -math.inf
+        self.attributes_changed(inode)
 
     def name_changed(self, directory: Inode, name: str, child: Inode | None) -> None:
         """Have the kernel drop a name, if it was told of it."""
@@ -137,6 +158,9 @@ class Table(Filesystem):
 
     def admit(self, inode: Inode) -> None:
         """Take an inode in; raise TypeError if the mount has left out what it has."""
+        former = None if inode.key is None else self._keys.get(inode.key)
+        if former is not None and former.is_held:
+            check_same_kind(former, inode)
         kind = type(inode.node)
         if kind not in self._kinds.known:
             self._kinds.admit(kind, mounted=bool(self._thread))
@@ -164,6 +188,9 @@ class Table(Filesystem):
     async def _child(self, directory: Inode, name: str) -> Inode | None:
         """Return the inode of a name, from memory or from the store."""
         node = directory.node
+        if type(node) is Directory:  # it need not be awaited
+            held = node._children.get(name)  # noqa: SLF001  (its friend)
+            return None if held is None else inode_of(held)
         assert isinstance(node, FolderNode)
         child = await node.lookup(name)
         return None if child is None else self._known(directory, name, child)
@@ -209,6 +236,9 @@ class Table(Filesystem):
         if not self._is_fresh(inode):
             changes = await inode.node.refresh()
             if changes is not None:
+                name = type(inode.node).__name__
+                check_type(changes, Stat, f"{name}.refresh() returns a Stat or None")
+                check_stat(changes)
                 inode.apply(changes)
             inode.fresh_until = trio.current_time() + inode.valid
         return inode.attr
@@ -230,12 +260,10 @@ class Table(Filesystem):
         """Return what the kernel is told of a name that is not there."""
         if len(self._absent) >= _MAX_ABSENT:
             raise FuseError(errno.ENOENT)
-        valid = math.inf
         if isinstance(directory.node, AskedDirectory):
-            valid = directory.valid
-        else:
-            self._absent.add((directory.attr.ino, name))
-        return Entry.negative(valid)
+            return Entry.negative(directory.valid)
+        self._absent.add((directory.attr.ino, name))
+        return _ABSENT
 
     def forget(self, request: Forget) -> None:
         """Take lookups off an inode."""

@@ -19,7 +19,25 @@ __all__ = ["Tree"]
 
 
 class Tree(Files):
-    """A filesystem made of nodes: a `Directory` with what is in it.
+    r"""A filesystem made of nodes: a `Directory` with what is in it.
+
+    Nodes are `Directory`, `AskedDirectory`, `File`, `Generated`, `DiskFile`,
+    `SymbolicLink` and `Special`, and what is derived from them::
+
+        root = Directory(
+            {
+                "hello": "Hello\n",
+                "uptime": Generated(lambda: f"{trio.current_time():.0f}\n"),
+                "notes": Directory(writable=True),
+            }
+        )
+        tree = Tree(root)
+        async with triofuse.mount(tree, "/mnt/x"):
+            root["late"] = "added while mounted\n"
+            await tree.told()  # now the kernel knows
+
+    The tree numbers the nodes, counts lookups and links, keeps sizes and times, lists
+    directories, and calls ``drop`` of what has gone.
 
     The kernel checks permissions by the nodes' modes and owners: a tree is mounted with
     ``default_permissions`` unless ``MountOptions(default_permissions=False)`` says

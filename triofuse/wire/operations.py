@@ -13,7 +13,11 @@ import attrs
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.filesystem import Filesystem
-from triofuse.filesystem.flags import GetattrFlags, InitFlags, SetattrValid
+from triofuse.filesystem.flags import (
+    GetattrFlags,
+    InitFlags,
+    SetattrValid,
+)
 from triofuse.filesystem.replies import Buffer, Entry, FileLock, Opened
 from triofuse.wire import attributes as a, encode as e, layouts, replies as due
 from triofuse.wire.decode import (
@@ -179,6 +183,28 @@ def _locking(request: type[L]) -> Decoder[L]:
     return fixed(build, layouts.LK_IN)
 
 
+_SETXATTR_LONG: Decoder[r.Setxattr] = with_payload(
+    r.Setxattr, layouts.SETXATTR_IN, "size", name=True
+)
+_SETXATTR_SHORT: Decoder[r.Setxattr] = with_payload(
+    r.Setxattr, layouts.SETXATTR_IN.prefix(8), "size", name=True
+)
+#: Where the long one has its flags, of which only those of the first byte exist.
+_SETXATTR_FLAGS = layouts.IN_HEADER.size + 8
+
+
+def _decode_setxattr(message: Message) -> r.Setxattr:
+    """Decode a SETXATTR in either layout, where the long one is negotiated.
+
+    The kernel chooses before it waits for INIT: a request that was made before has the
+    short one, with a name where the long one has flags (fuse_setxattr()).
+    """
+    is_short = len(message) >= _SETXATTR_FLAGS + 4 and any(
+        message[_SETXATTR_FLAGS + 1 : _SETXATTR_FLAGS + 4]
+    )
+    return _SETXATTR_SHORT(message) if is_short else _SETXATTR_LONG(message)
+
+
 # fmt: off
 _ROWS = [
     _row(Opcode.LOOKUP, named(r.Lookup), Filesystem.lookup, a.encode_entry, _undo_entry),
@@ -198,7 +224,7 @@ _ROWS = [
     _row(Opcode.STATFS, fixed(r.StatfsRequest), Filesystem.statfs, e.encode_statfs),
     _row(Opcode.RELEASE, fixed(r.Release, layouts.RELEASE_IN), Filesystem.release, e.encode_nothing),
     _row(Opcode.FSYNC, fixed(r.Fsync, layouts.FSYNC_IN), Filesystem.fsync, e.encode_nothing),
-    _row(Opcode.SETXATTR, with_payload(r.Setxattr, layouts.SETXATTR_IN, "size", name=True), Filesystem.setxattr, e.encode_nothing),
+    _row(Opcode.SETXATTR, _decode_setxattr, Filesystem.setxattr, e.encode_nothing),
     _row(Opcode.GETXATTR, named(r.Getxattr, layouts.GETXATTR_IN, paths=True), Filesystem.getxattr, e.encode_xattr),
     _row(Opcode.LISTXATTR, fixed(r.Listxattr, layouts.GETXATTR_IN), Filesystem.listxattr, e.encode_xattr_names),
     _row(Opcode.REMOVEXATTR, named(r.Removexattr, paths=True), Filesystem.removexattr, e.encode_nothing),
@@ -245,10 +271,6 @@ _OLDER_REPLIES: list[tuple[int, Callable[[Any, Any], Buffer], int, layouts.Layou
     (9, a.encode_made, 120, layouts.ENTRY_OUT),
     (9, e.encode_created, 120, layouts.ENTRY_OUT),
 ]
-
-_SETXATTR_SHORT: Decoder[r.Request] = with_payload(
-    r.Setxattr, layouts.SETXATTR_IN.prefix(8), "size", name=True
-)
 
 
 def operations_for(minor: int, flags: InitFlags) -> dict[int, Operation]:

@@ -19,8 +19,9 @@ import trio
 from triofuse.compat.pyfuse3.bridge import Bridge, bridge_for
 from triofuse.compat.pyfuse3.guest import AsyncioOperations, is_enabled, run_as_guest
 from triofuse.compat.pyfuse3.options import read_options
-from triofuse.device.mount import Mount, mount_sync
+from triofuse.device.mount import Mount
 from triofuse.device.mount_error import MountError
+from triofuse.device.mount_sync import mount_sync
 from triofuse.running.mounting import session_of
 from triofuse.session.answering.exceptions import unwrapped
 from triofuse.session.session import Session

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import attrs
 import trio
 
-__all__ = ["GRACE", "Ending"]
+__all__ = ["GRACE", "Ending", "end_after"]
 
 #: Seconds for which handlers may run on after the mount has ended.
 GRACE = 0.5
@@ -53,9 +53,28 @@ class Ending:
         elif self.drain is None:
             self.scope.cancel()
         else:
+            self.shielded = True
             self.drain()
 
     def unmounted(self) -> None:
         """Limit the time that handlers may run on, after the connection has ended."""
         if not self.shielded:
             self.finish_here(GRACE)
+
+
+async def end_after(
+    over: trio.Event, stop: Callable[[], None], ends: Iterable[Callable[[], None]]
+) -> None:
+    """Wait until the connection has ended, then end what depends on it.
+
+    Args:
+      over: Set when the connection has ended.
+      stop: Called in any case, also if the session was cancelled before.
+      ends: Called in this order once the connection has ended.
+    """
+    try:
+        await over.wait()
+    finally:
+        stop()
+    for end in ends:
+        end()

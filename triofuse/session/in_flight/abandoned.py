@@ -38,13 +38,13 @@ class Abandoned:
         request = _decoded(received)
         if request is not None:
             self.claims[received[1]] = claims_of(request)
+            self._wake()  # it may be held back itself
 
     def remove(self, unique: int) -> None:
         """Note that a method has ended, of an abandoned request or of any other."""
         if self.claims.pop(unique, None) is None:
             return
-        self._changed.set()
-        self._changed = trio.Event()
+        self._wake()
         later, self._later = self._later, []
         for nodeid, action in later:
             self.when_unused(nodeid, action)
@@ -56,11 +56,20 @@ class Abandoned:
         else:
             action()
 
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
     async def wait_for_turn(self, received: ReceivedRequest) -> None:
-        """Hold back a request that the kernel would not have sent yet."""
+        """Hold back a request that the kernel would not have sent yet.
+
+        Returns at once when it is abandoned itself: it need not start.
+        """
         request = _decoded(received)
         while request is not None and self._excludes(request):
             await self._changed.wait()
+            if received[1] in self.claims:
+                return
 
     def _excludes(self, request: Request) -> bool:
         if isinstance(request, Release):

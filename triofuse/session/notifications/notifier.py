@@ -85,7 +85,7 @@ class SessionNotifier:
 
     @property
     def from_thread(self) -> ThreadNotifier:
-        """The same notifications as plain functions, for any thread."""
+        """The same notifications for threads."""
         self._check_now("from_thread")
         return ThreadNotifier(self._thread_sender(), self._table, self._check_now)
 
@@ -185,9 +185,8 @@ class SessionNotifier:
           nursery: For notifications that are deferred.
           read_copies: Reads all that the device has, without blocking.
         """
-        self._minor, self._nursery = minor, nursery
+        self._minor, self._nursery, self._read_copies = minor, nursery, read_copies
         self._token = trio.lowlevel.current_trio_token()
-        self._read_copies = read_copies
         self._is_socket = stat.S_ISSOCK(os.fstat(self._channel.fileno()).st_mode)
 
     @trio.lowlevel.enable_ki_protection

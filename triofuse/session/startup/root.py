@@ -42,7 +42,8 @@ async def check_root(
     """Call ``getattr`` for the root, as if a process had called stat(2).
 
     An OSError does not end the mount: a backend may be unavailable for a moment.
-    Errors and bugs are logged.
+    Errors and bugs are logged.  A filesystem that is ``shielded`` is not asked: a call
+    that takes too long could not be cancelled.
 
     Args:
       filesystem: The filesystem; it is being served already.
@@ -53,7 +54,7 @@ async def check_root(
     Raises:
       MountError: The root has another type.
     """
-    if not implements(filesystem, "getattr"):
+    if filesystem.shielded or not implements(filesystem, "getattr"):
         return
     name = f"{type(filesystem).__name__}.getattr()"
     attr: object = None
