@@ -22,8 +22,11 @@ from triofuse.paths.filesystem import PathFilesystem
 
 __all__ = ["FsspecFilesystem"]
 
-#: How the memory for blocks is shared out, and the blocks' sizes.
-_LARGE, _SMALL = 1 << 20, 64 << 10
+#: Bytes of the blocks of random readers.
+_SMALL = 64 << 10
+
+#: Some blocks of each kind.
+_LEAST = 8 << 20
 
 _LONG = 86400.0
 
@@ -71,8 +74,8 @@ class FsspecFilesystem(PathFilesystem):
         retries: int = 3,
         read_only: bool = False,
     ) -> None:
-        if cache < 8 * _LARGE:
-            message = f"cache takes {8 * _LARGE} bytes or more, not {cache}"
+        if cache < _LEAST:
+            message = f"cache takes {_LEAST} bytes or more, not {cache}"
             raise ValueError(message)
         limits = Limits(in_flight, timeout, retries)
         self.stored = store_of(fs, root, limits)
@@ -123,7 +126,7 @@ class FsspecFilesystem(PathFilesystem):
         """Run what outlives its request."""
         quarter = self._cache // 4
         async with (
-            open_block_cache(self._cache - quarter, _LARGE) as large,
+            open_block_cache(self._cache - quarter, self.stored.block) as large,
             open_block_cache(quarter, _SMALL) as small,
             trio.open_nursery() as nursery,
         ):

@@ -45,6 +45,7 @@ class Store:
       puts_aside: Whether an upload goes to another name first, and is then renamed.
       immediate: Whether it answers at once, so that no blocks need be kept.
       constant: Whether it never changes while it is mounted.
+      block: Bytes that a sequential reader asks for in one call.
     """
 
     writable: ClassVar[bool] = True
@@ -55,6 +56,7 @@ class Store:
     renames: ClassVar[bool] = False
     puts_aside: ClassVar[bool] = False
     constant: ClassVar[bool] = False
+    block: ClassVar[int] = 1 << 20
     immediate: ClassVar[bool] = False
     #: Further arguments of ``put_file``.
     put_options: ClassVar[dict[str, Any]] = {}

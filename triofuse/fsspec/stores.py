@@ -150,6 +150,7 @@ class ObjectStore(Store):
     """S3 and its kin: names with slashes, no directories; a put is atomic."""
 
     keeps_directories = False
+    block = 4 << 20  # a request takes long, however small it is
 
     async def info(self, path: str) -> Info:
         """Return what the store says of a path."""
