@@ -33,4 +33,4 @@ class Hello(triofuse.Filesystem):
 
 
 if __name__ == "__main__":
-    triofuse.main(Hello)
+    triofuse.main(Hello, foreground=True)

@@ -164,4 +164,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--client"]:
         client(sys.argv[2])
     else:
-        triofuse.main(Commands)
+        triofuse.main(Commands, foreground=True)

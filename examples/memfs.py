@@ -67,4 +67,4 @@ def make(size: int | None = None) -> MemFS:
 
 
 if __name__ == "__main__":
-    triofuse.main(make)
+    triofuse.main(make, foreground=True)

@@ -89,4 +89,4 @@ class ClockFS(triofuse.Filesystem):
 
 
 if __name__ == "__main__":
-    triofuse.main(ClockFS)
+    triofuse.main(ClockFS, foreground=True)

@@ -39,4 +39,4 @@ from triofuse.mirror.filesystem import Passthrough, make
 __all__ = ["Passthrough", "make"]
 
 if __name__ == "__main__":
-    triofuse.main(make)
+    triofuse.main(make, foreground=True)

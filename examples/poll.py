@@ -104,4 +104,4 @@ class PollFS(triofuse.Filesystem):
 
 
 if __name__ == "__main__":
-    triofuse.main(PollFS)
+    triofuse.main(PollFS, foreground=True)

@@ -129,4 +129,4 @@ class Slow(triofuse.Filesystem):
 
 if __name__ == "__main__":
     # By the method's name: a number alone would limit transfers as well.
-    triofuse.main(Slow, timeout={"read": 60})
+    triofuse.main(Slow, timeout={"read": 60}, foreground=True)

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 import attrs
@@ -22,6 +23,9 @@ __all__ = ["INCORRECT_USE", "CommandLine", "program_name"]
 
 #: mount(8): incorrect invocation.
 INCORRECT_USE = 1
+
+#: The long options of every command.
+_OPTIONS = frozenset({"debug", "foreground", "help", "trace"})
 
 
 def program_name() -> str:
@@ -68,8 +72,16 @@ class CommandLine:
     trace: str | None
 
     @classmethod
-    def read(cls, factory: Factory, name: str, words: Sequence[str]) -> CommandLine:
+    def read(
+        cls, factory: Factory, name: str, words: Sequence[str], *, foreground: bool
+    ) -> CommandLine:
         """Read a command line.
+
+        Args:
+          factory: What makes the filesystem.
+          name: The name of the program.
+          words: The arguments.
+          foreground: Whether it stays in the foreground unless mount(8) runs it.
 
         Raises:
           SystemExit: It is wrong, and was told so; or help was asked for.
@@ -86,9 +98,11 @@ class CommandLine:
             source=source,
             mountpoint=mountpoint,
             options=options,
-            own_words=own,
+            own_words=[*own, *args.words],
             subtype=subtype,
-            foreground=args.foreground or args.debug,
+            foreground=args.foreground
+            or args.debug
+            or (foreground and not _is_mount_helper(args.type)),
             debug=args.debug,
             trace=args.trace,
         )
@@ -124,11 +138,42 @@ def _parser(factory: Factory, name: str) -> _Parser:
         metavar="FILE.json",
         help="write each request, interrupt and notification for ui.perfetto.dev",
     )
+    _add_words(parser, factory)
     for ignored in ("-n", "-s", "-v"):  # of mount(8): nothing to do with us
         parser.add_argument(ignored, action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("-N", dest="namespace", help=argparse.SUPPRESS)
     parser.add_argument("-t", dest="type", default="", help=argparse.SUPPRESS)
     return parser
+
+
+def _add_words(parser: _Parser, factory: Factory) -> None:
+    """Take each word of the factory as a long option, too: ``--size 100``."""
+    parser.set_defaults(words=[])
+    for word in factory.words.values():
+        name = word.name.replace("_", "-")
+        if name in _OPTIONS:
+            continue
+        if word.kind is bool:
+            parser.add_argument(
+                f"--no-{name}" if word.default else f"--{name}",
+                dest="words",
+                action="append_const",
+                const=word.usage,
+                help=argparse.SUPPRESS,
+            )
+        else:
+            parser.add_argument(
+                f"--{name}",
+                dest="words",
+                action="append",
+                type=partial("{}={}".format, word.name),
+                help=argparse.SUPPRESS,
+            )
+
+
+def _is_mount_helper(kind: str) -> bool:
+    """Whether mount(8) runs the program, which then waits until it returns."""
+    return bool(kind) or os.path.basename(sys.argv[0]).startswith("mount.")
 
 
 def _help_of_words(factory: Factory) -> str:
@@ -137,7 +182,7 @@ def _help_of_words(factory: Factory) -> str:
         return ""
     width = max(len(word.usage) for word in words)
     lines = [f"  {word.usage:{width}}  {word.description}".rstrip() for word in words]
-    return "\n".join(["options of this filesystem, for -o:", *lines])
+    return "\n".join(["options of this filesystem, for -o or as --NAME:", *lines])
 
 
 def _places(

@@ -36,6 +36,8 @@ _FAILURES: Final = (OSError, ValueError, HandshakeError)
 def main(
     factory: Callable[..., Living],
     argv: Sequence[str] | None = None,
+    *,
+    foreground: bool = False,
     **session_options: Unpack[SessionOptions],
 ) -> NoReturn:
     """Be the command of a filesystem: ``[SOURCE] MOUNTPOINT -o ... --debug``.
@@ -51,8 +53,9 @@ def main(
 
     ``zip.py files.zip /mnt/zip -o encoding=cp437,ro`` mounts, and returns when the
     mount can be used.  The parameter without a default is SOURCE (or the one called
-    ``source``); each one with a default is a word of ``-o``, of the type that its
-    annotation says: bool (``word`` and ``noword``), int, float, str or Path.  A Path
+    ``source``); each one with a default is a word of ``-o``, or an option
+    (``--encoding cp437``), of the type that its annotation says: bool (``word`` and
+    ``noword``), int, float, str or Path.  A Path
     becomes absolute.  A parameter ``mountpoint`` gets MOUNTPOINT.  ``--help`` shows what the docstring says of them.
 
     The filesystem runs in the background, except with ``--foreground`` or ``--debug``.
@@ -69,6 +72,8 @@ def main(
       factory: Makes the filesystem, or the async context in which it lives (see `run`).
         It is called in the background process.
       argv: The arguments of the command; by default those of the program.
+      foreground: Whether it stays in the foreground also without ``--foreground``, as a
+        program for a terminal does.  What mount(8) runs goes into the background.
       session_options: See `Session`.
 
     Raises:
@@ -79,7 +84,7 @@ def main(
     """
     made_by, name = Factory.of(factory), program_name()
     words = sys.argv[1:] if argv is None else argv
-    line = CommandLine.read(made_by, name, words)
+    line = CommandLine.read(made_by, name, words, foreground=foreground)
     command = _Command(made_by, name, line, session_options, NotifySocket.inherited())
     sys.exit(command.serve() if line.foreground else command.serve_in_background())
 
