@@ -200,6 +200,8 @@ class Operations(PathOperations):
         if not content.handles:
             say |= self._hold(path, content)
         writes = flags & O_ACCMODE != os.O_RDONLY
+        if not writes:
+            say |= int(OpenFlags.NOFLUSH)  # there is nothing to send
         content.handles += 1
         content.writers += writes
         return OpenFile(Handle(content, writes), say)
