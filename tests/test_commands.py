@@ -28,6 +28,7 @@ NOT_TRIED = (
     "python examples/tour.py",
     "python -m pytest",
     "python -m tests.fuzz.atheris_wire",
+    "python -m tests.fsspec.",
     "python -m tests.examples.tutorial",
     "python examples/lessons/watch.py",
     "python examples/lessons/12_raw.py",

@@ -162,6 +162,17 @@ class Dialect:
             shapes[opcode] = attrs.evolve(shape, layout=shape.layout.prefix(size))
         return cls(minor, {**CONTROL, **decoders}, shapes)
 
+    def shape_of(self, opcode: int, message: bytes) -> Shape:
+        """Return the shape of a message: a SETXATTR from before INIT is short.
+
+        Then the bytes of a name stand where the long one has flags that do not exist.
+        """
+        shape = self.shapes[opcode]
+        flags = message[IN_HEADER.size + 8 : IN_HEADER.size + 12]
+        if opcode == Opcode.SETXATTR and len(flags) == 4 and any(flags[1:]):
+            return attrs.evolve(shape, layout=shape.layout.prefix(8))
+        return shape
+
 
 DIALECTS = [
     Dialect.of(45, InitFlags.SETXATTR_EXT),
@@ -275,7 +286,7 @@ def check(dialect: Dialect, message: bytes) -> r.Request | None:
     request = _decoded(decode, message)
     assert request == _decoded(decode, memoryview(message))
     if request is not None:
-        _check_request(dialect.shapes[opcode], message, request)
+        _check_request(dialect.shape_of(opcode, message), message, request)
     return request
 
 

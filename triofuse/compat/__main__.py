@@ -26,7 +26,7 @@ STANDINS = str(Path(__file__).with_name("standins"))
 
 
 def main(arguments: list[str]) -> None:
-    """Run a program as ``python PROGRAM`` does."""
+    """Run a program as the interpreter does."""
     if not arguments or arguments[0] in ("-h", "--help"):
         _leave(_USAGE, 0 if arguments else 2)
     stand_in()
