@@ -98,7 +98,10 @@ def by_rclone(server: Server, mnt: str) -> Iterator[None]:
     if shutil.which("rclone") is None or server.kind not in ("sftp", "s3"):
         raise LookupError
     words = _rclone_words(server)
-    process = subprocess.Popen(["rclone", "mount", *words, mnt, "--config", os.devnull])
+    process = subprocess.Popen(
+        ["rclone", "mount", *words, mnt, "--config", os.devnull],
+        env={k: v for k, v in os.environ.items() if k != "AWS_CA_BUNDLE"},
+    )
     try:
         _wait_mounted(mnt)
         yield

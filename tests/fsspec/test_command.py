@@ -202,7 +202,7 @@ def test_list_tells_what_a_mount_waits_for(
 
     assert isinstance(calls, list)
     assert calls[0]["verb"] == "lstat"
-    assert calls[0]["path"].endswith("/hello")
+    assert "/files" in calls[0]["path"]
 
 
 @pytest.mark.parametrize("store", ["sftp"], indirect=True)
@@ -224,7 +224,7 @@ def test_a_long_upload_shows_as_a_progress_bar_on_the_terminal(
         while not os.path.ismount(mountpoint) and time.monotonic() < deadline:
             pass
         writer = subprocess.Popen(
-            ["sh", "-c", _WRITE, "sh", f"{mountpoint}/up"],
+            [sys.executable, "-c", _WRITE, f"{mountpoint}/up"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -254,10 +254,17 @@ def test_a_long_upload_shows_as_a_progress_bar_on_the_terminal(
         os.close(leader)
 
     assert b"upload /up" in seen
-    assert b"4.0 MiB" in seen or b"/4.2 MB" in seen
+    assert b"1.0 MiB" in seen
 
 
-_WRITE = 'exec 3>"$1"; head -c 4194304 /dev/zero >&3; echo written; read x; exec 3>&-'
+_WRITE = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.write(fd, b"n" * (1 << 20))
+print("written", flush=True)
+sys.stdin.read()
+os.close(fd)
+"""
 
 
 @pytest.mark.parametrize(

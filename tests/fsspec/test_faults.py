@@ -48,7 +48,7 @@ def _stored(store: Server, name: str) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("store", ["sftp", "local"], indirect=True)
+@remote
 def test_what_fsync_acknowledged_is_stored_if_the_server_is_killed(
     store: Server, mountpoint: str, tmp_path: Path
 ) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.examples.conftest import wait_mounted
+from tests.examples.conftest import EXAMPLES, wait_mounted
 from tests.running.programs import (
     mount_line,
     run,
@@ -211,3 +212,36 @@ def test_help_says_what_the_docstring_says(program: Path) -> None:
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert ["count=N", "How often, for example."] in lines
     assert ["shout", "Whether to shout."] in lines
+
+
+def test_a_program_for_a_terminal_stays_in_the_foreground(mountpoint: str) -> None:
+    """Its words are long options as well."""
+    words = [str(EXAMPLES / "memfs.py"), mountpoint, "--size", str(1 << 20)]
+    server = subprocess.Popen([sys.executable, *words], text=True)
+    try:
+        wait_mounted(mountpoint, server)
+        status = os.statvfs(mountpoint)
+        assert status.f_blocks * status.f_frsize == 1 << 20
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+    assert not os.path.ismount(mountpoint)
+
+
+def test_a_word_that_is_on_by_default_has_an_option_for_no(
+    mountpoint: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    passthrough = str(EXAMPLES / "passthrough.py")
+    words = [passthrough, "--no-passthrough", str(source), mountpoint]
+    server = subprocess.Popen(
+        [sys.executable, *words, "--debug"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_mounted(mountpoint, server)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        _, said = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert "reads and writes itself" not in said

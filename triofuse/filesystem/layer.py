@@ -12,6 +12,7 @@ from typing import Any
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.filesystem import Filesystem
+from triofuse.filesystem.flags import O_ACCMODE
 from triofuse.filesystem.lifetime import Lifetime
 from triofuse.filesystem.notifier import Notifier
 from triofuse.filesystem.replies import Opened
@@ -96,7 +97,7 @@ class ReadOnly(Layer):
 
     async def open(self, request: r.Open) -> Opened:
         """Open a file for reading only."""
-        if request.flags & os.O_ACCMODE != os.O_RDONLY or request.flags & os.O_TRUNC:
+        if request.flags & O_ACCMODE != os.O_RDONLY or request.flags & os.O_TRUNC:
             raise FuseError(errno.EROFS)
         return await super().open(request)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import attrs
 import trio
 
-from triofuse.filesystem.flags import OpenFlags
+from triofuse.filesystem.flags import O_ACCMODE, OpenFlags
 from triofuse.filesystem.replies import DirEntry, FileAttr, FileData, Statfs
 from triofuse.fsspec.contents import UNKNOWN, Content, Reading
 from triofuse.fsspec.information import Info, Shown, Version, version_of
@@ -199,7 +199,9 @@ class Operations(PathOperations):
                 content.open_direct()
         if not content.handles:
             say |= self._hold(path, content)
-        writes = flags & os.O_ACCMODE != os.O_RDONLY
+        writes = flags & O_ACCMODE != os.O_RDONLY
+        if not writes:
+            say |= int(OpenFlags.NOFLUSH)  # there is nothing to send
         content.handles += 1
         content.writers += writes
         return OpenFile(Handle(content, writes), say)

@@ -11,7 +11,13 @@ from typing import Any
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
-from triofuse.filesystem.flags import LockFlags, LockType, OpenFlags, ReleaseFlags
+from triofuse.filesystem.flags import (
+    O_ACCMODE,
+    LockFlags,
+    LockType,
+    OpenFlags,
+    ReleaseFlags,
+)
 from triofuse.filesystem.replies import (
     Buffer,
     Entry,
@@ -46,7 +52,7 @@ class FileRequests(Names):
     async def open(self, request: r.Open) -> Opened:
         """Open a file."""
         inode = self._numbered[request.nodeid]
-        if request.flags & os.O_ACCMODE != os.O_RDONLY and not self._writable:
+        if request.flags & O_ACCMODE != os.O_RDONLY and not self._writable:
             raise FuseError(errno.EROFS)
         method = self._methods.get("open")
         if method is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import stat
 import time
 from collections.abc import Iterable
@@ -13,7 +12,12 @@ import trio
 
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
-from triofuse.filesystem.flags import SetattrValid, SetxattrFlags, SetxattrInFlags
+from triofuse.filesystem.flags import (
+    O_ACCMODE,
+    SetattrValid,
+    SetxattrFlags,
+    SetxattrInFlags,
+)
 from triofuse.filesystem.replies import Buffer, FileAttr, IoctlReply, Statfs
 from triofuse.posix import acl
 from triofuse.posix.groups import groups_of
@@ -91,7 +95,7 @@ class Attributes(Table):
         if not gives and xattrs.CAPABILITIES not in (inode.xattrs or ()):
             return
         opened = (one for one in self._handles.values() if one.inode is inode)
-        if not any(one.flags & os.O_ACCMODE for one in opened):
+        if not any(one.flags & O_ACCMODE for one in opened):
             raise FuseError(errno.EPERM)
 
     async def _truncate(self, inode: Inode, request: r.Setattr) -> None:

@@ -15,6 +15,7 @@ import trio
 from triofuse.filesystem import requests as r
 from triofuse.filesystem.errors import FuseError
 from triofuse.filesystem.flags import (
+    O_ACCMODE,
     FallocateMode,
     LockFlags,
     LockType,
@@ -83,7 +84,7 @@ class Files(Names, Listings, Attributes):
         node = inode.node
         if not isinstance(node, File):
             raise FuseError(errno.EINVAL)
-        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+        if flags & O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self._check_writable(node)
         target: Any = node
         handle = Handle(inode, node, target, flags)

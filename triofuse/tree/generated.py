@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Hashable
 
+from triofuse.filesystem.flags import O_ACCMODE
 from triofuse.filesystem.replies import FileData
 from triofuse.tree.file import File
 from triofuse.tree.node import check_type
@@ -84,7 +85,7 @@ class Generated(File):
     async def open(self, flags: int) -> object:
         """Make the contents."""
         made, self._made = self._made, None
-        if flags & os.O_TRUNC or flags & os.O_ACCMODE == os.O_WRONLY:
+        if flags & os.O_TRUNC or flags & O_ACCMODE == os.O_WRONLY:
             made = b""
         elif made is None:
             made = await _called(self._make)
