@@ -33,10 +33,13 @@ def outcome(
 ) -> tuple[int, str]:
     """Run tests in a folder, with triofuse standing in; return status and output."""
     command = [python, "-m", "triofuse.compat", "-m", "pytest", "-q", *arguments]
+    environment = {
+        key: os.environ[key] for key in os.environ.keys() - {"PYTEST_ADDOPTS"}
+    }
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        env={**environment, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
         timeout=900,

@@ -55,7 +55,7 @@ PROGRAM = textwrap.dedent(
 INSTANTS = {
     "before mounting": ("interrupt()", "await trio.sleep_forever()"),
     "while the mount is being made": (
-        "interrupt_before(mounting, '_start_thread')",
+        "interrupt_before(mounting, 'start_thread')",
         "await trio.sleep_forever()",
     ),
     "while INIT is answered": (

@@ -30,7 +30,7 @@ NAME_MAX = 255
 PAGE = 1 << 12
 #: What a name costs beside its letters, bytes: its place in a table, and objects.  An
 #: extended attribute costs the same.
-OVERHEAD = 256
+OVERHEAD = 320
 
 #: How much released memory is kept for the next who needs some, bytes: to zero it costs
 #: less than to ask the operating system for other memory.
