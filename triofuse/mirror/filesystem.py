@@ -40,18 +40,7 @@ from triofuse.mirror.credentials import (
     charged,
     charged_anywhere,
 )
-from triofuse.mirror.names import Names
-
-#: Descriptors that neither nodes nor open files may take.
-RESERVE = 64
-
-#: Threads for what waits for a disk; those who use the mount may need all others.
-THREADS = 8
-
-#: What is passed on of open(2).  O_APPEND is not: the kernel says where to write;
-#: only an append-only file (chattr +a) opens in no other way.
-#: O_SYNC is not: an FSYNC follows.  O_DIRECT is, to fail where SOURCE has none.
-OPEN_FLAGS = libc.O_ACCMODE | os.O_NOATIME | os.O_DIRECT
+from triofuse.mirror.names import OPEN_FLAGS, Names
 
 
 class Passthrough(Names):

@@ -124,15 +124,9 @@ def encode_entry(entry: Entry, request: object) -> bytes:
     Raises:
       ReplyError: The kernel would return EIO.  Not checked if ``request`` is None.
     """
-    if isinstance(entry, KeptEntry):
-        record = entry.record
-        if record is None or entry.nodeid < 2:
-            record = entry.record = _encode_entry(entry, request)
-        return record
-    return _encode_entry(entry, request)
-
-
-def _encode_entry(entry: Entry, request: object) -> bytes:
+    kept = entry if isinstance(entry, KeptEntry) else None
+    if kept is not None and kept.record is not None and entry.nodeid > 1:
+        return kept.record
     attr = entry.attr
     wrong = entry.nodeid < 2 or attr.mode not in _modes or attr.size > _MOST
     if wrong and request is not None:
@@ -152,7 +146,7 @@ def _encode_entry(entry: Entry, request: object) -> bytes:
         csec, cnsec = ctime // _NS, ctime % _NS
     entry_valid, entry_valid_nsec = _duration(entry.entry_valid)
     attr_valid, attr_valid_nsec = _duration(attr.attr_valid)
-    return _pack_entry(
+    record = _pack_entry(
         entry.nodeid,
         entry.generation,
         entry_valid,
@@ -176,6 +170,9 @@ def _encode_entry(entry: Entry, request: object) -> bytes:
         attr.blksize,
         attr.flags,
     )
+    if kept is not None:
+        kept.record = record
+    return record
 
 
 def encode_attr(attr: FileAttr, request: r.Request) -> Buffer:

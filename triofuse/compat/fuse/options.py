@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
+from triofuse.compat.debugging import log_requests
 from triofuse.compat.fuse.structures import fuse_config
 from triofuse.device.options import MountOptions
 from triofuse.filesystem.config import KernelConfig
@@ -74,7 +74,7 @@ class Options:
                 setattr(config, f"set_{name}", 1)
         config.set_mode = int("umask" in given)
         if debug:
-            _trace()
+            log_requests()
         foreground = bool(given.get("foreground")) or debug
         # As in libfuse: in the thread that mounts, for objects that belong to it.
         threads = 0 if given.get("nothreads") else 10
@@ -103,11 +103,3 @@ def _number(name: str, value: object) -> Any:
     except ValueError:
         message = f"{name} takes a number, not {value!r}"
         raise ValueError(message) from None
-
-
-def _trace() -> None:
-    """Log each request and reply, as libfuse does with ``-d``."""
-    logger = logging.getLogger("triofuse.trace")
-    logger.setLevel(logging.DEBUG)
-    if not logger.hasHandlers():
-        logger.addHandler(logging.StreamHandler())

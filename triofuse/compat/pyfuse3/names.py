@@ -111,14 +111,6 @@ class NameHandlers(Translated):
             caller(request),
         )
 
-    @translating
     async def rename2(self, request: t.Rename) -> None:
         """Rename with flags."""
-        await self._operations.rename(
-            request.nodeid,
-            encoded(request.name),
-            request.newdir,
-            encoded(request.newname),
-            request.flags,
-            caller(request),
-        )
+        await self.rename(request)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 
 import attrs
 
+from triofuse.compat.debugging import log_requests
 from triofuse.device.options import MountOptions
 
 __all__ = ["read_options"]
@@ -67,7 +67,7 @@ def read_options(
     for word in ",".join(words).split(","):
         name, _, value = word.partition("=")
         if name in ("debug", "-d", "--debug"):
-            _trace()
+            log_requests(lambda: os.fdopen(os.dup(2), "w"))
         elif name in _NUMBERS:
             numbers[_NUMBERS[name]] = _number(name, value)
         elif name not in _NO_EFFECT:
@@ -85,11 +85,3 @@ def _number(name: str, value: str) -> int:
     except ValueError:
         message = f"{name} takes a number, not {value!r}"
         raise ValueError(message) from None
-
-
-def _trace() -> None:
-    """Log each request and reply to standard error, as libfuse does."""
-    logger = logging.getLogger("triofuse.trace")
-    logger.setLevel(logging.DEBUG)
-    if not logger.hasHandlers():
-        logger.addHandler(logging.StreamHandler(os.fdopen(os.dup(2), "w")))
