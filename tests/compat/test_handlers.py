@@ -64,9 +64,7 @@ async def test_forgotten_inodes_are_reported_with_their_number(mountpoint: str) 
     async with mounted(files, mountpoint):
         await in_thread((Path(mountpoint) / "message").stat)
         pyfuse3.invalidate_entry(1, b"message")
-        with trio.fail_after(10):
-            while not files.named("forget"):
-                await trio.sleep(0.01)
+        await files.wait_for("forget")
 
     assert files.named("forget") == [(2, 1)]
     assert files.lookups[2] == 0

@@ -144,9 +144,7 @@ async def test_a_killed_client_of_a_sleeping_handler_is_gone_at_once(
         assert files.named("slow read ends") == []
         assert files.named("release") == []  # the handler still uses the file
         files.let_go.set()
-        with trio.fail_after(10):
-            while not files.named("release"):
-                await trio.sleep(0.01)
+        await files.wait_for("release")
 
     names = [call[0] for call in files.calls]
     assert names.index("slow read ends") < names.index("release")

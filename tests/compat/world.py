@@ -24,6 +24,7 @@ class Files(pyfuse3.Operations):
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self._noted = trio.Event()
         self.lookups: Counter[int] = Counter()
         self.xattrs: dict[bytes, bytes] = {}
         self.handle: pyfuse3.PollHandle | None = None
@@ -34,6 +35,14 @@ class Files(pyfuse3.Operations):
 
     def note(self, *call: Any) -> None:
         self.calls.append(call)
+        self._noted.set()
+
+    async def wait_for(self, name: str) -> None:
+        """Wait until a call of this name has come."""
+        with trio.fail_after(10):
+            while not self.named(name):
+                self._noted = trio.Event()
+                await self._noted.wait()
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         return [call[1:] for call in self.calls if call[0] == name]
